@@ -1,0 +1,135 @@
+# Every target prepares what it needs: on a fresh machine, Python 3.11 or newer and make are enough.
+# Repeats are fast, because an environment is made anew only when pyproject.toml has changed.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+# Which Python makes the environments; say `make test PYTHON=python3.12` to choose.
+PYTHON ?=
+# Further arguments for pytest or for the benchmark: `make test ARGS="-k journal -x"`.
+ARGS ?=
+
+VENV := .venv
+BENCH_VENV := .venv-bench
+WHEEL_VENV := .venv-wheel
+RUN := $(VENV)/bin/python
+PACKAGE_FILES := pyproject.toml fiveobs/_version.py
+#: What is formatted and linted, as far as it is there.
+SOURCES := $(wildcard fiveobs tests bench docs examples)
+
+# $(call make-venv,FOLDER): a virtual environment with a pip that knows dependency groups.
+define make-venv
+@found=""; \
+for name in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
+  if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+    found="$$name"; break; \
+  fi; \
+done; \
+if [ -z "$$found" ]; then \
+  echo "fiveobs needs Python 3.11 or newer, and none was found as:" \
+    "$(or $(PYTHON),python3.13 python3.12 python3.11 python3)." >&2; \
+  echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
+  exit 1; \
+fi; \
+if ! "$$found" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+  echo "$$found cannot make virtual environments: its venv or ensurepip module is missing." >&2; \
+  echo "On Debian and Ubuntu: apt install python3-venv" >&2; \
+  exit 1; \
+fi; \
+echo "making $(1) with $$($$found --version)"; \
+"$$found" -m venv $(1)
+@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+endef
+
+# $(call pip-install,FOLDER,WHAT)
+define pip-install
+@echo "installing $(2) into $(1)"
+@$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
+endef
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(VENV)/.ready-demo ## see all five tracks at work, with local receivers only
+	$(RUN) examples/demo.py
+
+.PHONY: test
+test: $(VENV)/.ready-test ## run the tests that need nothing but this machine (ARGS="-k name")
+	$(RUN) -m pytest -q -n auto tests --ignore=tests/peers --ignore=tests/faults -m "not peer and not slow" $(ARGS)
+
+.PHONY: test-all
+test-all: $(VENV)/.ready-test ## run every test, peers and faults included
+	$(RUN) -m pytest -q tests $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.ready-check ## formatting, lint, types, and a docstring for every test
+	$(RUN) -m ruff format --check $(SOURCES)
+	$(RUN) -m ruff check $(SOURCES)
+	$(RUN) -m mypy --strict fiveobs $(wildcard tests/typing)
+	$(RUN) -m interrogate tests
+
+.PHONY: format
+format: $(VENV)/.ready-check ## let ruff format the code and mend what it can
+	$(RUN) -m ruff check --fix-only $(SOURCES)
+	$(RUN) -m ruff format $(SOURCES)
+
+.PHONY: bench
+bench: $(BENCH_VENV)/.ready ## measure what a job pays, beside other libraries (ARGS="--rounds 1")
+	$(BENCH_VENV)/bin/python bench/overhead.py $(ARGS)
+
+.PHONY: docs
+docs: $(VENV)/.ready-base ## write docs/reference anew from the code, and check every link
+	@if [ -f docs/reference/generate.py ]; then $(RUN) docs/reference/generate.py; fi
+	$(RUN) docs/check_links.py
+
+.PHONY: build
+build: $(VENV)/.ready-build ## build the wheel and the sdist, and try the wheel in a fresh environment
+	rm -rf dist $(WHEEL_VENV)
+	$(RUN) -m build --outdir dist .
+	$(call make-venv,$(WHEEL_VENV))
+	$(call pip-install,$(WHEEL_VENV),dist/*.whl)
+	cd dist && ../$(WHEEL_VENV)/bin/python -c 'import fiveobs; from importlib.resources import files; \
+	  [files("fiveobs").joinpath(name).read_bytes() for name in ("py.typed", "journal/schema.json")]'
+	cd dist && ../$(WHEEL_VENV)/bin/fiveobs --version
+
+.PHONY: test-wheel
+test-wheel: build ## run the unit and contract tests of the sdist against the built wheel
+	rm -rf build/sdist && mkdir -p build/sdist
+	tar -xzf dist/*.tar.gz -C build/sdist --strip-components=1
+	rm -rf build/sdist/fiveobs
+	$(call pip-install,$(WHEEL_VENV),--group test)
+	cd build/sdist && ../../$(WHEEL_VENV)/bin/python -m pytest -q -n auto $(wildcard tests/unit tests/contract) \
+	  --ignore=tests/unit/test_house.py -m "not peer and not slow" $(ARGS)
+
+.PHONY: clean
+clean: ## remove everything that the other targets made
+	rm -rf $(VENV) $(BENCH_VENV) $(WHEEL_VENV) build dist
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is installed already is known by a stamp file in the environment itself.
+
+$(VENV)/.ready-pip:
+	$(call make-venv,$(VENV))
+	@touch $@
+
+$(VENV)/.ready-base: $(PACKAGE_FILES) $(VENV)/.ready-pip
+	$(call pip-install,$(VENV),-e .)
+	@touch $@
+
+$(VENV)/.ready-demo: $(VENV)/.ready-base
+	$(call pip-install,$(VENV),-e '.[demo]')
+	@touch $@
+
+$(VENV)/.ready-test $(VENV)/.ready-check $(VENV)/.ready-build: $(VENV)/.ready-%: $(VENV)/.ready-base
+	$(call pip-install,$(VENV),--group $*)
+	@touch $@
+
+$(BENCH_VENV)/.ready: $(PACKAGE_FILES)
+	$(call make-venv,$(BENCH_VENV))
+	$(call pip-install,$(BENCH_VENV),-e . --group bench)
+	@touch $@

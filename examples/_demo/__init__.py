@@ -1,0 +1,1 @@
+"""The parts of ``demo.py``: receivers, workers, and what it reads from the journal."""

@@ -1,0 +1,1 @@
+"""The durable part: append-only JSON lines, read by shippers with a cursor each."""

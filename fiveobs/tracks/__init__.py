@@ -1,0 +1,1 @@
+"""The five tracks, each in a module of the same four parts: purpose, settings, track, helpers."""

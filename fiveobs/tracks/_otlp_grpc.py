@@ -1,0 +1,233 @@
+"""OTLP over gRPC: one unary call per batch, on bytes, with a deadline.
+
+Imported by :mod:`fiveobs.tracks._otlp` only, and only where gRPC is the protocol: loading grpcio
+starts machinery that must not cross a fork. One thread uses a wire.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from fiveobs.exceptions import DeliveryError
+from fiveobs.tracks._deadline import Deadline
+from fiveobs.tracks._http import MAX_RETRY_AFTER_S, USER_AGENT, excerpt
+from fiveobs.tracks._otlp import response_type
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from fiveobs.tracks._otlp import Signal
+
+# gRPC loads this at its first channel; then, a fork could come in between.
+importlib.import_module("grpc._channel")
+
+__all__ = ["GrpcWire"]
+
+Code = grpc.StatusCode
+
+METHODS: Final = {
+    "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "metrics": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    "logs": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+}
+COMPRESSIONS: Final = {
+    "none": grpc.Compression.NoCompression,
+    "gzip": grpc.Compression.Gzip,
+    "deflate": grpc.Compression.Deflate,
+}
+#: Codes after which the same batch may be sent again (OTLP specification, "OTLP/gRPC Response").
+RETRY_CODES: Final = frozenset(
+    {
+        Code.CANCELLED,
+        Code.DEADLINE_EXCEEDED,
+        Code.RESOURCE_EXHAUSTED,
+        Code.ABORTED,
+        Code.OUT_OF_RANGE,
+        Code.UNAVAILABLE,
+        Code.DATA_LOSS,
+    }
+)
+#: Codes that a wrong setting causes, with what to look at: the data is kept.
+SETTING_HINTS: Final = {
+    Code.UNAUTHENTICATED: "check the credentials in the headers",
+    Code.PERMISSION_DENIED: "check the credentials in the headers and what they permit",
+    Code.UNIMPLEMENTED: "check that the endpoint is an OTLP one and takes this signal",
+    Code.NOT_FOUND: "check the endpoint",
+}
+#: Broken transport, and headers that never left, which gRPC reports under codes that otherwise
+#: mean a final refusal.
+NOT_REFUSED_SIGNS: Final = ("Stream removed", "RST_STREAM", "Invalid metadata")
+#: What a peer that speaks something else leads to, and what that means, in gRPC's words.
+PEER_SIGNS: Final = (
+    ("http1.x server", "this looks like an HTTP port: use its gRPC port (4317) or http/protobuf"),
+    (
+        "Expected SETTINGS",
+        "this looks like an HTTP port: use its gRPC port (4317) or http/protobuf",
+    ),
+    ("Invalid metadata", "check the headers: one has a character that is not allowed"),
+    ("WRONG_VERSION_NUMBER", "this looks like a port without TLS: use http:// or insecure"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted: check the CA file"),
+)
+#: A batch beyond the receiver's size limit; no waiting makes it smaller.
+TOO_LARGE: Final = "larger than max"
+
+
+class GrpcWire:
+    """Calls one receiver's export method; see :class:`fiveobs.tracks._otlp.OtlpSender`."""
+
+    def __init__(
+        self,
+        signal: Signal,
+        endpoint: str,
+        *,
+        headers: dict[str, str],
+        compression: str,
+        insecure: bool,
+        certificate: str | None,
+        client_key: str | None,
+        client_certificate: str | None,
+    ) -> None:
+        self._target, self._insecure = _target(endpoint, insecure=insecure)
+        self.where = f"the gRPC endpoint {self._target}"
+        self._signal: Signal = signal
+        self._compression = COMPRESSIONS[compression]
+        self._metadata = tuple((name.lower(), value) for name, value in headers.items())
+        self._certificates = (certificate, client_key, client_certificate)
+        self._channel: grpc.Channel | None = None
+        self._call: Any = None
+        self._may_be_stale = True
+
+    def send(self, body: bytes, timeout_s: float) -> Message:
+        """Make one call; see :meth:`fiveobs.tracks._otlp.OtlpSender.send`."""
+        deadline = Deadline(timeout_s)
+        response = response_type(self._signal)()
+        try:
+            response.ParseFromString(self._export(body, deadline))
+        except DecodeError as exc:
+            message = f"{self.where} answered, but not in OTLP; check the endpoint"
+            raise DeliveryError(message) from exc
+        except TimeoutError as exc:
+            message = f"{self.where} did not take the batch within {timeout_s:g} s"
+            raise DeliveryError(message) from exc
+        except (OSError, TypeError, ValueError) as exc:
+            message = f"{self.where} cannot be called: {type(exc).__name__}"
+            message += f" {exc}" if isinstance(exc, OSError) else "; check the headers"
+            raise DeliveryError(message) from None  # the cause may show a header, a secret
+        return response
+
+    def close(self) -> None:
+        """Drop the channel; a later send makes another. Does not block."""
+        channel, self._channel, self._call = self._channel, None, None
+        if channel is not None:
+            channel.close()
+
+    def _export(self, body: bytes, deadline: Deadline) -> bytes:
+        """Call once, and once more where the channel rather than the receiver may be at fault.
+
+        A connection that the receiver has closed, or one met right after a fork, fails the first
+        call at once; so a failure straight after a success, or at the very start, is tried again.
+        """
+        try:
+            return self._attempt(body, deadline)
+        except grpc.RpcError as exc:
+            again = exc.code() is Code.UNAVAILABLE and self._may_be_stale and not _retry_s(exc)
+            self._may_be_stale = False
+            if not again:
+                raise self._refusal(exc) from exc
+        try:
+            return self._attempt(body, deadline)
+        except grpc.RpcError as exc:
+            raise self._refusal(exc) from exc
+
+    def _attempt(self, body: bytes, deadline: Deadline) -> bytes:
+        call = self._call or self._connect()
+        try:
+            response: bytes = call(body, timeout=deadline.remaining_s(), metadata=self._metadata)
+        except grpc.RpcError as exc:
+            if exc.code() in {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED}:
+                self.close()
+            raise
+        self._may_be_stale = True
+        return response
+
+    def _connect(self) -> Any:
+        options = [
+            ("grpc.primary_user_agent", USER_AGENT),
+            # Without it a new channel would inherit a broken connection and its wait to reconnect.
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_retries", 0),
+        ]
+        if self._insecure:
+            self._channel = grpc.insecure_channel(
+                self._target, options=options, compression=self._compression
+            )
+        else:
+            self._channel = grpc.secure_channel(
+                self._target, self._credentials(), options=options, compression=self._compression
+            )
+        self._call = self._channel.unary_unary(METHODS[self._signal], None, None)
+        return self._call
+
+    def _credentials(self) -> grpc.ChannelCredentials:
+        read = (Path(path).read_bytes() if path else None for path in self._certificates)
+        roots, key, chain = read
+        return grpc.ssl_channel_credentials(roots, key, chain)
+
+    def _refusal(self, exc: Any) -> DeliveryError:
+        code, details = exc.code(), exc.details() or ""
+        known = (hint for sign, hint in PEER_SIGNS if sign.lower() in details.lower())
+        hint = next(known, SETTING_HINTS.get(code, ""))
+        parts = [f"{self.where} answered {code.name}", hint, excerpt(details.encode())]
+        return DeliveryError(
+            "; ".join(filter(None, parts)),
+            retry_after_s=_retry_s(exc),
+            permanent=_is_permanent(code, details),
+        )
+
+
+def _is_permanent(code: grpc.StatusCode, details: str) -> bool:
+    if code is Code.RESOURCE_EXHAUSTED and TOO_LARGE in details:
+        return True
+    if any(sign in details for sign in NOT_REFUSED_SIGNS):
+        return False
+    return code not in RETRY_CODES and code not in SETTING_HINTS
+
+
+def _retry_s(exc: Any) -> float | None:
+    """Return the seconds that a receiver's RetryInfo asks for, at most an hour."""
+    for name, value in exc.trailing_metadata() or ():
+        try:
+            info = _retry_info(name, value)
+        except (DecodeError, TypeError):
+            continue
+        if info is not None:
+            wait_s: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+            return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
+    return None
+
+
+def _retry_info(name: str, value: bytes) -> error_details_pb2.RetryInfo | None:
+    info = error_details_pb2.RetryInfo()
+    if name == "google.rpc.retryinfo-bin":
+        info.ParseFromString(value)
+        return info
+    if name == "grpc-status-details-bin":
+        for detail in status_pb2.Status.FromString(value).details:
+            if detail.Unpack(info):
+                return info
+    return None
+
+
+def _target(endpoint: str, *, insecure: bool) -> tuple[str, bool]:
+    """Return what gRPC calls the target, and whether to speak to it without TLS."""
+    parts = urlsplit(endpoint)
+    if parts.scheme in {"http", "https"}:
+        return parts.netloc.rpartition("@")[2], parts.scheme == "http"
+    return endpoint, insecure

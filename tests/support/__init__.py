@@ -1,0 +1,1 @@
+"""Real receivers over real sockets, and what else tests and benchmarks share."""

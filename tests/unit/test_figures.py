@@ -1,0 +1,117 @@
+"""Figures of process and container, and queue sizes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fiveobs import _figures, _queues, observe_queue
+from fiveobs._figures import Usage, memory_limit, usage, usage_between
+
+TOTAL = psutil.virtual_memory().total
+LIMIT = TOTAL // 2
+
+
+def write(folder: Path, **files: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("__", ".")).write_text(f"{content}\n")
+
+
+def test_a_cgroup_v2_limit_is_the_containers(tmp_path: Path) -> None:
+    """``memory.max`` and ``memory.current`` of the root, which is what a container sees."""
+    write(tmp_path, memory__max=LIMIT, memory__current=1000)
+    assert memory_limit(tmp_path) == (1000, LIMIT)
+
+
+def test_a_cgroup_v1_limit_is_the_containers(tmp_path: Path) -> None:
+    """Where there is no v2."""
+    write(tmp_path / "memory", memory__limit_in_bytes=LIMIT, memory__usage_in_bytes=1000)
+    assert memory_limit(tmp_path) == (1000, LIMIT)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"memory__max": "max", "memory__current": 1000},
+        {"memory__max": 1 << 62, "memory__current": 1000},
+        {"memory__max": TOTAL * 4, "memory__current": 1000},
+        {"memory__max": "", "memory__current": 1000},
+        {"memory__max": "-1", "memory__current": 1000},
+        {"memory__max": LIMIT},
+        {},
+    ],
+)
+def test_without_a_limit_it_is_the_machines_memory(tmp_path: Path, files: dict[str, Any]) -> None:
+    """``max``, a number no machine has, files that are missing or say nothing."""
+    write(tmp_path, **files)
+    found = memory_limit(tmp_path)
+    assert found.limit_bytes == TOTAL
+    assert 0 < found.used_bytes < TOTAL
+
+
+def test_the_nearest_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside a container's namespace the process's own group stands before those around it."""
+    own = tmp_path / "system.slice" / "worker.service"
+    write(own, memory__max="max", memory__current=1)
+    write(own.parent, memory__max=LIMIT - 4096, memory__current=2)
+    write(tmp_path, memory__max=LIMIT, memory__current=3)
+    monkeypatch.setattr(_figures, "_own_groups", lambda root: [own, own.parent])
+    assert memory_limit(tmp_path) == (2, LIMIT - 4096)
+
+
+def test_own_groups_are_below_the_root(tmp_path: Path) -> None:
+    """Whatever the kernel says, no folder outside is looked at."""
+    assert all(tmp_path in each.parents for each in _figures._own_groups(tmp_path))
+
+
+def test_what_was_used_in_between(tmp_path: Path) -> None:
+    """Two looks make CPU, memory and IO; what the system does not give is left out."""
+    data = usage_between(Usage(1.0, 100, 10, 20), Usage(1.5, 300, 15, 40))
+    assert data == {
+        "cpu_s": 0.5,
+        "memory_rss_bytes": 300,
+        "memory_growth_bytes": 200,
+        "io_read_bytes": 5,
+        "io_write_bytes": 20,
+    }
+    assert "io_read_bytes" not in usage_between(Usage(1.0, 1, None, None), usage())
+
+
+def test_usage_is_this_process() -> None:
+    """Its CPU time and resident memory."""
+    found = usage()
+    assert found.cpu_s > 0
+    assert found.rss_bytes > 1_000_000
+    assert _figures.process().pid == os.getpid()
+
+
+# --- queues ---
+
+
+@pytest.fixture(autouse=True)
+def no_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_queues, "_sizes", {})
+
+
+def test_queue_sizes_are_read_when_asked() -> None:
+    """Each time anew; a queue that is taken back is gone."""
+    waiting = [1, 2]
+    observe_queue("images", lambda: len(waiting))
+    assert _queues.queue_sizes() == {"images": 2.0}
+    waiting.clear()
+    assert _queues.queue_sizes() == {"images": 0.0}
+    observe_queue("images", None)
+    assert _queues.queue_sizes() == {}
+
+
+def test_a_queue_that_cannot_be_read_is_left_out() -> None:
+    """Its source raises or gives no number; the others are read."""
+    observe_queue("down", lambda: 1 // 0)
+    observe_queue("odd", lambda: None)  # type: ignore[arg-type,return-value]
+    observe_queue("up", lambda: 3)
+    assert _queues.queue_sizes() == {"up": 3.0}
