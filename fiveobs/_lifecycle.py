@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from fiveobs._pipeline import Pipeline
 
 _NO_LINK = Link()
+#: A kind of job whose last run took less has its CPU time not read: that takes a good part of it,
+#: and it is about the duration anyway.
+_QUICK_NS = 500_000
 #: How exceptions that are not errors are named by the frameworks that raise them.
 _CANCELLATIONS = ("CancelledError", "Cancelled", "GeneratorExit")
 
@@ -78,7 +81,8 @@ def _begin(pipeline: Pipeline, job: Job, args: tuple[Any, ...], kwargs: dict[str
     job._fields = fields = _fields(pipeline, job)
     job._pid = pipeline.pid
     pipeline.active[id(job)] = job
-    job._started_cpu_ns = thread_time_ns()
+    if not spec.is_quick:
+        job._started_cpu_ns = thread_time_ns()
     data = _started_data(pipeline, job, link, args, kwargs)
     pipeline.emit(fields, "job.started", "info", f"{job.name} started", data)
 
@@ -243,9 +247,11 @@ def _end_plainly(pipeline: Pipeline, job: Job) -> None:
 def _add_what_is_known(
     pipeline: Pipeline, job: Job, data: dict[str, Any], error: BaseException | None
 ) -> None:
-    cpu_ns = thread_time_ns() - job._started_cpu_ns
-    if cpu_ns >= 0:  # an end on another thread has another clock
-        data["cpu_s"] = cpu_ns / 1e9
+    if job._started_cpu_ns:
+        cpu_ns = thread_time_ns() - job._started_cpu_ns
+        if cpu_ns >= 0:  # an end on another thread has another clock
+            data["cpu_s"] = cpu_ns / 1e9
+    job._spec.is_quick = job.ended_ns - job.started_ns < _QUICK_NS
     if job.output_size_bytes is not None:
         data["output_size_bytes"] = job.output_size_bytes
     if job.percent is not None:

@@ -25,6 +25,7 @@ class JobSpec:
         "capture_args",
         "carrier",
         "is_per_call",
+        "is_quick",
         "job_id",
         "monitor",
         "name",
@@ -67,6 +68,9 @@ class JobSpec:
         self.is_per_call = any(
             value is not None for value in (job_id, session_id, request_id, attempt, carrier)
         )
+
+        #: Whether the last run took next to no time; the one thing here that changes.
+        self.is_quick = False
 
     def named(self, name: str) -> JobSpec:
         """The same under another name."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from fiveobs.journal.cursors import CursorFile, CursorState, Position
-from fiveobs.journal.records import record_type
+from fiveobs.journal.records import glance, record_type
 from fiveobs.journal.segments import FoundSegment, Readable, segment_files
 
 #: Bytes read at once; a line longer than this is read in one larger piece.
@@ -247,7 +247,13 @@ class Reader:
         picked: list[bytes] = []
         offset = at.offset
         wants = self._wants
-        for line in chunk.split(b"\n")[:-1]:
+        verdict = glance(wants, chunk)
+        if verdict is False:
+            return [], Position(at.segment, offset + len(chunk))
+        lines = chunk.split(b"\n")[:-1]
+        if verdict and len(lines) <= max_records and len(chunk) <= max_bytes:
+            return lines, Position(at.segment, offset + len(chunk))
+        for line in lines:
             if wants(line):
                 if max_bytes < len(line) and (picked or not is_first):
                     break

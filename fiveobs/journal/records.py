@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+#: How each line that we write begins.
+_HEAD = b'{"id":"'
 _KEY = b'"event_type":"'
 _SAMPLED = b',"sampled":true'
 _QUEUE_WAIT = b'"queue_wait_s":'
@@ -66,10 +68,30 @@ def is_error(line: bytes) -> bool:
 
 
 #: What a chunk of lines must contain for one of them to be wanted; most chunks hold no error.
-MARKS: dict[Callable[[bytes], bool], bytes] = {
+_MARKS: dict[Callable[[bytes], bool], bytes] = {
     is_trace: _SAMPLED,
     is_error: _KEY + b'envelope"',
 }
+
+#: What a chunk does not contain if every line in it is an event or a log line.
+_NOT_EVENT_MARKS = tuple(_KEY + kind + b'"' for kind in sorted(NOT_EVENTS))
+
+
+def glance(wants: Callable[[bytes], bool], chunk: bytes) -> bool | None:
+    """Whether all of a chunk's lines are wanted, or none; ``None`` where each must be looked at.
+
+    Args:
+        wants: One of the functions above.
+        chunk: Whole lines.
+    """
+    mark = _MARKS.get(wants)
+    if mark is not None:
+        return None if mark in chunk else False
+    if wants is not is_log or any(mark in chunk for mark in _NOT_EVENT_MARKS):
+        return None
+    are_ours = chunk.startswith(_HEAD) and chunk.count(b"\n" + _HEAD) == chunk.count(b"\n") - 1
+    return True if are_ours else None
+
 
 #: Track name to the function that picks its lines.
 WANTS: dict[str, Callable[[bytes], bool]] = {

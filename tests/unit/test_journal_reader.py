@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fiveobs.journal import reader as reader_module
 from fiveobs.journal.cursors import CursorFile, CursorState, Position, load_cursor
 from fiveobs.journal.reader import CHUNK_BYTES, Reader, StemFiles
-from fiveobs.journal.records import is_log
+from fiveobs.journal.records import WANTS, glance, is_log
 from fiveobs.journal.segments import MemorySegment, segment_path
 from tests.support.journals import line
 
@@ -274,3 +274,26 @@ def test_the_first_line_tells_the_origin(tmp_path):
     for number, content in enumerate([b"", b"x\n", line(1), line(1, data={"resource": 1})]):
         assert write(tmp_path, content, stem=f"t{number}-1-2").origin() == {}
     assert StemFiles(tmp_path, "none-1-2").origin() == {}
+
+
+@pytest.mark.parametrize("track", WANTS)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b'{"id":"a-1","seq":1,"timestamp":"t","event_type":"job.started","data":{}}',
+                b'{"id":"a-2","seq":2,"timestamp":"t","event_type":"job.completed","sampled":true}',
+                b'{"id":"a-3","seq":3,"timestamp":"t","event_type":"envelope","data":{"id":"x"}}',
+                b'{"id":"a-4","seq":4,"timestamp":"t","event_type":"metric","data":{}}',
+                b'{"id":"a-5","seq":5,"timestamp":"t","event_type":"log","message":"{\\"id\\":\\""}',
+                b"garbage",
+                b"",
+            ]
+        ),
+        min_size=1,
+    )
+)
+def test_a_glance_never_contradicts_a_close_look(track, lines):
+    """Where a chunk is judged as a whole, each of its lines is judged the same."""
+    verdict = glance(WANTS[track], b"".join(line + b"\n" for line in lines))
+    assert verdict is None or all(WANTS[track](line) is verdict for line in lines)
