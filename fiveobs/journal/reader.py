@@ -101,7 +101,8 @@ class Reader:
             begin = start = at = self._next
         lines: list[bytes] = []
         left = max_bytes
-        while len(lines) < max_records and left > 0:
+        # A batch that is half full will do: filling it would read a chunk for a few of its lines.
+        while left > 0 and (not lines or 2 * len(lines) <= max_records):
             step, moved = self._read(at, max_records - len(lines), left, is_first=not lines)
             if moved == at or (lines and moved.segment != at.segment):
                 break
@@ -251,8 +252,9 @@ class Reader:
         if verdict is False:
             return [], Position(at.segment, offset + len(chunk))
         lines = chunk.split(b"\n")[:-1]
-        if verdict and len(lines) <= max_records and len(chunk) <= max_bytes:
-            return lines, Position(at.segment, offset + len(chunk))
+        if verdict and len(chunk) <= max_bytes:
+            lines = lines[:max_records]
+            return lines, Position(at.segment, offset + sum(map(len, lines)) + len(lines))
         for line in lines:
             if wants(line):
                 if max_bytes < len(line) and (picked or not is_first):
