@@ -46,6 +46,8 @@ _MAX_USUAL = 2000
 #: Runs of a kind of job before one can be called slow, and how much slower it must at least be.
 _MIN_RUNS = 20
 _MIN_SLOWER_S = 0.1
+#: The usual duration is a mean over about this many runs.
+_MEAN_OVER = 100
 
 
 #: A span's ids, itself, and the data of the event whose span it is.
@@ -56,15 +58,14 @@ _NO_DATA: Mapping[str, Any] = {}
 class Trace:
     """The part of a trace that runs in this process, from its first job on."""
 
-    __slots__ = ("is_kept", "open_jobs", "pid", "waiting")
+    #: Jobs that run: with the last one it is decided that the trace is not kept.
+    open_jobs = 0
+    #: Whether something happened for which the whole trace is kept.
+    is_kept = False
 
     def __init__(self, pid: int) -> None:
         #: The process that decides.
         self.pid = pid
-        #: Jobs that run: with the last one it is decided that the trace is not kept.
-        self.open_jobs = 0
-        #: Whether something happened for which the whole trace is kept.
-        self.is_kept = False
         #: Spans that wait for the decision, as (fields, span, data).
         self.waiting: list[_Waiting] = []
 
@@ -315,7 +316,7 @@ class TracesTrack:
         if not self._slow_factor:
             return False
         key = (job.service, job.name)
-        duration_s = job.duration_s
+        duration_s = (job.ended_ns - job.started_ns) * 1e-9
         usual = self._usual.get(key)
         if usual is None:
             self._usual[key] = [1.0, duration_s]
@@ -323,12 +324,11 @@ class TracesTrack:
                 self._usual.popitem(last=False)
             return False
         runs, mean_s = usual
-        is_slow = runs >= _MIN_RUNS and duration_s > max(
-            mean_s * self._slow_factor, mean_s + _MIN_SLOWER_S
-        )
-        usual[0] = runs + 1
-        usual[1] = mean_s + (duration_s - mean_s) / min(runs + 1, 100)
-        return is_slow
+        usual[0] = runs = runs + 1
+        usual[1] = mean_s + (duration_s - mean_s) / min(_MEAN_OVER, runs)
+        if duration_s < _MIN_SLOWER_S or runs <= _MIN_RUNS:
+            return False
+        return duration_s > max(mean_s * self._slow_factor, mean_s + _MIN_SLOWER_S)
 
 
 class TracesDestination:
