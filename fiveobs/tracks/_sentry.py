@@ -116,15 +116,12 @@ def _process(event: Any, hint: Any) -> Any:
 
 
 def _redacted(event: Any, hint: Any) -> Any:
-    """Take secrets out of what an exception shows: its message and its frames' variables."""
+    """Take secrets out of what an event shows; local variables are not collected at all."""
     if _redactor is None:
         return event
     for error in (event.get("exception") or {}).get("values") or ():
         if isinstance(error.get("value"), str):
             error["value"] = _redactor.text(error["value"])
-        for frame in (error.get("stacktrace") or {}).get("frames") or ():
-            if frame.get("vars"):
-                frame["vars"] = _redactor.clean(frame["vars"])
     if isinstance(event.get("message"), str):
         event["message"] = _redactor.text(event["message"])
     for part in ("logentry", "extra", "breadcrumbs", "request", "user"):

@@ -152,6 +152,21 @@ def _without_source(event: dict[str, Any]) -> Any:
 # --- how many events there are ---
 
 
+def test_arguments_do_not_leave_as_local_variables(captured: Captured) -> None:
+    """Frames have their source lines and no variables, among which are a job's arguments."""
+
+    @observe_job("job")
+    def work(order: str) -> None:
+        raise ValueError("bad row")
+
+    with pytest.raises(ValueError, match="bad row"):
+        work("of a customer")
+    (event,) = captured.errors
+    frames = event["exception"]["values"][-1]["stacktrace"]["frames"]
+    assert frames[-1]["context_line"].strip().startswith("raise ValueError")
+    assert not any("vars" in frame for frame in frames)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit(), SystemExit(1), None])
 def test_a_job_that_did_not_fail_makes_no_event(
     captured: Captured, error: BaseException | None
