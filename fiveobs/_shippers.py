@@ -31,10 +31,14 @@ def make_shippers(pipeline: Pipeline) -> dict[str, Shipper]:
             importlib.import_module(module)
     if pipeline.config.traces_protocol == "grpc" and {"traces", "metrics"} & set(tracks):
         importlib.import_module("grpc")
-    return {
-        track: _metrics(pipeline) if track == "metrics" else _shipper(pipeline, track)
-        for track in tracks
-    }
+    shippers = {}
+    for track in tracks:
+        try:
+            make = _metrics if track == "metrics" else _shipper
+            shippers[track] = make(pipeline, track)
+        except Exception as exc:  # one track that cannot be sent is no reason to send none
+            report(track, f"cannot be sent: {type(exc).__name__}: {exc}; it stays in the journal")
+    return shippers
 
 
 def _shipper(pipeline: Pipeline, track: str) -> Shipper:
@@ -65,14 +69,14 @@ def _destination(pipeline: Pipeline, track: str) -> Destination:
     return ErrorsDestination(config)
 
 
-def _metrics(pipeline: Pipeline) -> Shipper:
+def _metrics(pipeline: Pipeline, track: str) -> Shipper:
     from fiveobs.tracks.metrics import MetricsDestination
 
     config, journal = pipeline.config, pipeline.journal
     return SumShipper(
-        "metrics",
+        track,
         MetricsDestination(config, journal.resource, pipeline.observe),
-        journal.reader("metrics"),
+        journal.reader(track),
         journal.end,
         export_interval_s=config.metrics_interval_s,
         interval_s=config.flush_interval_s,

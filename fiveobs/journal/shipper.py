@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
+from random import Random
 from typing import Any, NamedTuple, Protocol
 
 from fiveobs.exceptions import DeliveryError
 from fiveobs.journal.cursors import Position
 from fiveobs.journal.reader import Batch, Reader
+
+#: Our own, so that an application's seeded ``random`` gives what it would without us.
+_chance = Random()
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
@@ -171,7 +174,7 @@ class Shipper:
 
     def finish(self, deadline: float) -> None:
         """Wait until adopted lines are through as well, until a failure or until ``deadline``."""
-        if not self._has_leftovers():
+        if self._is_elsewhere() or not self._has_leftovers():
             return
         self.hurry(deadline)
         with self._moved:
@@ -438,4 +441,4 @@ def _pause_s(failures: int, exc: Exception) -> float:
     if asked is not None:
         return max(_FIRST_PAUSE_S, min(asked, _LONGEST_ASKED_PAUSE_S))
     pause = min(_FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16), _LONGEST_PAUSE_S)
-    return pause * random.uniform(0.8, 1.2)
+    return pause * _chance.uniform(0.8, 1.2)
