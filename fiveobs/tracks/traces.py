@@ -164,7 +164,8 @@ class TracesTrack:
             job.trace_id = self._ids.trace_id()
             job.trace_sampled = self.is_in_share(job.trace_id)
         if not job.trace_sampled:
-            job._trace = self._shared_trace(job) or Trace(self._pid)
+            trace = self._shared_trace(job) if parent is not None else None
+            job._trace = trace or Trace(self._pid)
         job.span_id = self._ids.span_id()
 
     def _shared_trace(self, job: Job) -> Trace | None:
@@ -177,7 +178,8 @@ class TracesTrack:
 
     def is_in_share(self, trace_id: str) -> bool:
         """Whether a trace belongs to the share that is kept anyway; the same in every process."""
-        return self._bound == _ALL or int(trace_id[16:], 16) < self._bound
+        bound = self._bound
+        return bound == _ALL or (bound != 0 and int(trace_id[16:], 16) < bound)
 
     def announce(self, job: Job) -> None:
         """Give a job that is only announced ids in the present trace; it has no span here."""
@@ -207,7 +209,7 @@ class TracesTrack:
             self._keep(trace)
         elif trace.open_jobs > 0:
             self._wait(trace, job._fields, {"name": job.name, **self._span_of(job)}, data)
-        else:
+        elif trace.waiting:
             self._forget(trace)
 
     def _span_of(self, job: Job) -> dict[str, Any]:
@@ -307,9 +309,8 @@ class TracesTrack:
             self._emit_span(fields, span, data)
 
     def _forget(self, trace: Trace) -> None:
-        if trace.waiting:
-            self._waiting_count -= len(trace.waiting)
-            trace.waiting = []
+        self._waiting_count -= len(trace.waiting)
+        trace.waiting = []
 
     def _is_slow(self, job: Job) -> bool:
         """Whether the job ran much longer than its kind usually does; remembers its duration."""
