@@ -149,7 +149,7 @@ def encode_span(record: Mapping[str, Any], span: Mapping[str, Any]) -> bytes:
     )
 
 
-@functools.lru_cache(maxsize=2048)
+@functools.lru_cache(maxsize=256)
 def _common(  # noqa: PLR0917 - the cache's key
     name: str,
     kind: Span.SpanKind.ValueType,
