@@ -92,8 +92,6 @@ class Job:
     span_record: dict[str, Any] | None = None
     #: Recent log lines as (time in s since 1970, level, message, data).
     breadcrumbs: deque[tuple[float, str, str, Any]] | None = None
-    #: When it began on the monotonic clock, in nanoseconds.
-    started_ns = 0
     #: When it ended on the monotonic clock, in nanoseconds; 0 while it runs.
     ended_ns = 0
 
@@ -106,6 +104,7 @@ class Job:
         self.queue = spec.queue
         #: When it began: wall clock, and the monotonic clock for durations; nanoseconds.
         self.started_at_ns = time_ns()
+        self.started_ns = perf_counter_ns()
 
     @property
     def log(self) -> Log:

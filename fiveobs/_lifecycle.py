@@ -219,6 +219,7 @@ def _ending_of(error: BaseException | None) -> _Ending:
 
 def _end(pipeline: Pipeline, job: Job, error: BaseException | None, result: Any) -> None:
     job.status, status, event_type, level = _ending_of(error)
+    job._spec.is_quick = job.ended_ns - job.started_ns < _QUICK_NS
     data: dict[str, Any] = {
         "status": status,
         "duration_s": (job.ended_ns - job.started_ns) / 1e9,
@@ -251,7 +252,6 @@ def _add_what_is_known(
         cpu_ns = thread_time_ns() - job._started_cpu_ns
         if cpu_ns >= 0:  # an end on another thread has another clock
             data["cpu_s"] = cpu_ns / 1e9
-    job._spec.is_quick = job.ended_ns - job.started_ns < _QUICK_NS
     if job.output_size_bytes is not None:
         data["output_size_bytes"] = job.output_size_bytes
     if job.percent is not None:

@@ -31,6 +31,8 @@ _SAMPLED_FLAG = 1
 #: What OTLP's integers can hold; more becomes text.
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _NOTHING: Mapping[str, Any] = {}
+#: Ids that differ from job to job: in the shared part they would make it one of a kind.
+_OWN_IDS = (("job_id", "job.id"), ("session_id", "session.id"), ("request_id", "request.id"))
 #: Fields of event data that differ from job to job, and the attributes they become.
 DATA_ATTRIBUTES = (
     ("stage", "job.stage"),
@@ -119,9 +121,9 @@ def encode_span(record: Mapping[str, Any], span: Mapping[str, Any]) -> bytes:
     )
     if "parent_span_id" in span:
         message.parent_span_id = bytes.fromhex(span["parent_span_id"])
-    job_id = record.get("job_id")
-    if job_id is not None:
-        _set(message.attributes.add(), "job.id", job_id)
+    for field, key in _OWN_IDS:
+        if record.get(field) is not None:
+            _set(message.attributes.add(), key, record[field])
     data = record.get("data") or _NOTHING
     for field, key in DATA_ATTRIBUTES:
         if field in data:
@@ -142,23 +144,19 @@ def encode_span(record: Mapping[str, Any], span: Mapping[str, Any]) -> bytes:
         record.get("service"),
         record.get("attempt"),
         record.get("worker_id"),
-        record.get("session_id"),
-        record.get("request_id"),
         data.get("status"),
         data.get("queue"),
     )
 
 
 @functools.lru_cache(maxsize=256)
-def _common(  # noqa: PLR0917 - the cache's key
+def _common(
     name: str,
     kind: Span.SpanKind.ValueType,
     job_name: str | None,
     service: str | None,
     attempt: int | None,
     worker_id: str | None,
-    session_id: str | None,
-    request_id: str | None,
     status: str | None,
     queue: str | None,
 ) -> bytes:
@@ -168,8 +166,6 @@ def _common(  # noqa: PLR0917 - the cache's key
         "job.service": service if job_name else None,
         "job.attempt": attempt,
         "worker.id": worker_id,
-        "session.id": session_id,
-        "request.id": request_id,
         "job.status": status,
         "messaging.destination.name": queue,
     }

@@ -164,8 +164,7 @@ class TracesTrack:
             job.trace_id = self._ids.trace_id()
             job.trace_sampled = self.is_in_share(job.trace_id)
         if not job.trace_sampled:
-            trace = self._shared_trace(job) if parent is not None else None
-            job._trace = trace or Trace(self._pid)
+            job._trace = self._shared_trace(job) or Trace(self._pid)
         job.span_id = self._ids.span_id()
 
     def _shared_trace(self, job: Job) -> Trace | None:
