@@ -55,6 +55,13 @@ class Link(NamedTuple):
     queue: str | None = None
     #: When the job was announced, nanoseconds since 1970.
     queued_at_ns: int | None = None
+    #: A span id that is only there because a traceparent needs one: no span has it.
+    placeholder: str | None = None
+
+    @property
+    def parent_span_id(self) -> str | None:
+        """The span to be a child of; a job announced outside any span begins its trace itself."""
+        return None if self.span_id == self.placeholder else self.span_id
 
 
 def write_carrier(link: Link) -> dict[str, str]:
@@ -73,6 +80,7 @@ def write_carrier(link: Link) -> dict[str, str]:
         "attempt": link.attempt,
         "queue": link.queue,
         "queued_at_ns": link.queued_at_ns,
+        "placeholder": link.placeholder,
     }
     baggage = [
         f"{_PREFIX}{key}={quote(str(value), safe='')}"
@@ -180,6 +188,7 @@ def _read_baggage(link: Link, header: str) -> Link:
         attempt=_number(found.get("attempt"), 1, 1_000_000),
         queue=clean_text(found.get("queue", ""), MAX_NAME_LENGTH) or None,
         queued_at_ns=_number(found.get("queued_at_ns"), 1, 1 << 62),
+        placeholder=clean_id(found.get("placeholder", "")),
     )
 
 

@@ -283,6 +283,10 @@ class _Loading:
 
     def finish(self) -> None:
         """Settle what needs more than one setting."""
+        named = self.values["resource_attributes"].get("service.name")
+        if named and self.sources["service"] == DEFAULT:  # configure(resource_attributes=…)
+            self.values["service"] = named
+            self.sources["service"] = self.sources["resource_attributes"]
         for signal in ("traces", "metrics"):
             self._finish_endpoint(signal)
         segment, most = self.values["journal_segment_bytes"], self.values["journal_max_bytes"]

@@ -287,6 +287,7 @@ class Job:
 
         Pass them to ``observe_job(..., carrier=headers)`` there.
         """
+        is_announced = self.status is JobStatus.RECEIVED
         return write_carrier(
             Link(
                 trace_id=self.trace_id or None,
@@ -297,8 +298,9 @@ class Job:
                 session_id=self.session_id,
                 request_id=self.request_id,
                 attempt=self.attempt if self.attempt != 1 else None,
-                queue=self.queue if self.status is JobStatus.RECEIVED else None,
-                queued_at_ns=self.started_at_ns if self.status is JobStatus.RECEIVED else None,
+                queue=self.queue if is_announced else None,
+                queued_at_ns=self.started_at_ns if is_announced else None,
+                placeholder=self.span_id if is_announced and not self.parent_span_id else None,
             )
         )
 

@@ -124,7 +124,7 @@ def make_provider(
     """A provider whose spans go to ``ended``; it has no thread and nothing to shut down."""
     provider = TracerProvider(
         sampler=JobEndSampler(is_in_share),
-        resource=Resource({"service.name": config.service, **config.resource_attributes}),
+        resource=Resource({**config.resource_attributes, "service.name": config.service}),
         id_generator=_OurIds(minted),
         shutdown_on_exit=False,
     )

@@ -151,7 +151,7 @@ class TracesTrack:
         parent = job._parent
         if link.trace_id and link.span_id:
             if self._continues:
-                job.trace_id, job.parent_span_id = link.trace_id, link.span_id
+                job.trace_id, job.parent_span_id = link.trace_id, link.parent_span_id
                 job.trace_sampled, job._tracestate = link.sampled, link.tracestate
             else:
                 job._links = ((link.trace_id, link.span_id),)

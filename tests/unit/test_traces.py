@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -276,6 +277,28 @@ def test_an_announced_job_is_in_the_trace_of_the_announcer() -> None:
         assert spans["consumer"]["parent_span_id"] == producer.span_id
 
 
+def test_a_job_announced_outside_any_span_begins_its_trace() -> None:
+    """The span id of its traceparent is nobody's: as a parent it would make every trace partial."""
+    with capture() as captured:
+        headers = announce_job("consumer")
+        run("consumer", carrier=headers)
+        (span,) = captured.spans
+        assert span["trace_id"] == headers["traceparent"][3:35]
+        assert span["parent_span_id"] is None
+        assert span["kind"] == "CONSUMER"
+
+
+def test_whoever_passes_an_announced_job_on_becomes_its_parent() -> None:
+    """A queue's own instrumentation puts its span into the traceparent, and that one exists."""
+    with capture() as captured:
+        headers = announce_job("consumer")
+        headers["traceparent"] = f"{headers['traceparent'][:36]}{S}-01"
+        run("consumer", carrier=headers)
+        (span,) = captured.spans
+        assert span["trace_id"] == headers["traceparent"][3:35]
+        assert span["parent_span_id"] == S
+
+
 # --- the current span ---
 
 
@@ -524,3 +547,17 @@ def test_the_applications_provider_is_not_shut_down(application: Application) ->
     with application.provider.get_tracer("app").start_as_current_span("after"):
         pass
     assert {"job", "after"} <= application.spans.keys()
+
+
+def test_jobs_leave_nothing_to_the_garbage_collection() -> None:
+    """A job and its span do not keep each other: collections would stall the application."""
+    with capture(trace_sample_ratio=1.0, fluent_bit_disabled=True):
+        run()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                run()
+            assert gc.collect() < 50
+        finally:
+            gc.enable()
