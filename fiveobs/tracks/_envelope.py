@@ -15,7 +15,7 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.utils import BadDsn, Dsn
 
 from fiveobs.exceptions import DeliveryError
-from fiveobs.tracks._http import USER_AGENT, HttpPoster, retry_after_s
+from fiveobs.tracks._http import USER_AGENT, HttpPoster, excerpt, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,11 +72,23 @@ class EnvelopeSender:
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
                 exc.retry_after_s = _wait_s(answer, envelope)
             raise
+        if _is_foreign(answer.body):
+            said = excerpt(answer.body, 80)
+            message = f"{self._poster.where} answered {answer.status}, but not as Sentry does"
+            raise DeliveryError(f"{message}; check the DSN; it said: {said}")
         return 0
 
     def close(self) -> None:
         """Drop the connection; a later send opens another. Does not block."""
         self._poster.close()
+
+
+def _is_foreign(body: bytes) -> bool:
+    """Whether a success is a web page or no text: a proxy or a login form, which took nothing."""
+    try:
+        return body.decode().lstrip().startswith("<")
+    except UnicodeDecodeError:
+        return True
 
 
 def _wait_s(answer: HttpAnswer, envelope: bytes) -> float:

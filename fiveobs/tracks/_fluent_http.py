@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from fiveobs.tracks._http import HttpPoster
+from fiveobs.exceptions import DeliveryError
+from fiveobs.tracks._http import HttpPoster, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +64,12 @@ class FluentHttpSender:
         """
         if lines:
             body = b"[" + b",".join(lines) + b"]"
-            self._poster.check(self._poster.post(body, CONTENT_TYPE, timeout_s))
+            answer = self._poster.post(body, CONTENT_TYPE, timeout_s)
+            self._poster.check(answer)
+            if answer.body.lstrip().startswith(b"<"):
+                # A proxy or a login form; inputs answer with nothing, a word or a picture.
+                message = f"{self._poster.where} answered {answer.status} with a web page"
+                raise DeliveryError(f"{message}; it said: {excerpt(answer.body, 80)}")
         return 0
 
     def close(self) -> None:

@@ -173,7 +173,7 @@ def _read_answer(answer: HttpAnswer, response: Message) -> None:
     A web page is the exception: it comes from a proxy or a login form, which took nothing.
     """
     kind = answer.headers.get_content_type() if "Content-Type" in answer.headers else ""
-    if kind in {"", "application/x-protobuf"}:
+    if kind in {"", "application/x-protobuf", "application/octet-stream"}:
         response.ParseFromString(answer.body)
     elif kind == "application/json" and answer.body.strip():
         json_format.Parse(answer.body, response, ignore_unknown_fields=True)

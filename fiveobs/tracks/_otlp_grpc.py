@@ -42,7 +42,9 @@ COMPRESSIONS: Final = {
     "gzip": grpc.Compression.Gzip,
     "deflate": grpc.Compression.Deflate,
 }
-#: Codes after which the same batch may be sent again (OTLP specification, "OTLP/gRPC Response").
+#: Codes after which the same batch is sent again: those that OTLP calls retryable ("OTLP/gRPC
+#: Response"), and the two that say that the receiver failed and nothing of the batch. OTLP would
+#: drop the batch for them; a receiver in trouble is no reason to lose what a job recorded.
 RETRY_CODES: Final = frozenset(
     {
         Code.CANCELLED,
@@ -52,6 +54,8 @@ RETRY_CODES: Final = frozenset(
         Code.OUT_OF_RANGE,
         Code.UNAVAILABLE,
         Code.DATA_LOSS,
+        Code.INTERNAL,
+        Code.UNKNOWN,
     }
 )
 #: Codes that a wrong setting causes, with what to look at: the data is kept.
@@ -61,9 +65,12 @@ SETTING_HINTS: Final = {
     Code.UNIMPLEMENTED: "check that the endpoint is an OTLP one and takes this signal",
     Code.NOT_FOUND: "check the endpoint",
 }
-#: Broken transport, and headers that never left, which gRPC reports under codes that otherwise
-#: mean a final refusal.
-NOT_REFUSED_SIGNS: Final = ("Stream removed", "RST_STREAM", "Invalid metadata")
+#: Broken transport, headers that never left, and answers of something that is no gRPC server (a
+#: proxy, a login form), which gRPC reports under codes that otherwise mean a final refusal.
+NOT_REFUSED_SIGNS: Final = (
+    *("Stream removed", "RST_STREAM", "Invalid metadata"),
+    *("No status received", "Received http2 header with status"),
+)
 #: What a peer that speaks something else leads to, and what that means, in gRPC's words.
 PEER_SIGNS: Final = (
     ("http1.x server", "this looks like an HTTP port: use its gRPC port (4317) or http/protobuf"),
@@ -75,8 +82,8 @@ PEER_SIGNS: Final = (
     ("WRONG_VERSION_NUMBER", "this looks like a port without TLS: use http:// or insecure"),
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted: check the CA file"),
 )
-#: A batch beyond the receiver's size limit; no waiting makes it smaller.
-TOO_LARGE: Final = "larger than max"
+#: A batch beyond the size limit of the receiver or of a proxy; no waiting makes it smaller.
+TOO_LARGE_SIGNS: Final = ("larger than max", "Received http2 header with status: 413")
 
 
 class GrpcWire:
@@ -149,12 +156,17 @@ class GrpcWire:
     def _attempt(self, body: bytes, deadline: Deadline) -> bytes:
         call = self._call or self._connect()
         try:
-            response: bytes = call(body, timeout=deadline.remaining_s(), metadata=self._metadata)
+            response: bytes | None = call(
+                body, timeout=deadline.remaining_s(), metadata=self._metadata
+            )
         except grpc.RpcError as exc:
             if exc.code() in {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED}:
                 self.close()
             raise
         self._may_be_stale = True
+        if response is None:  # gRPC's word for an answer without a message, or with half of one
+            message = "no message"
+            raise DecodeError(message)
         return response
 
     def _connect(self) -> Any:
@@ -193,7 +205,7 @@ class GrpcWire:
 
 
 def _is_permanent(code: grpc.StatusCode, details: str) -> bool:
-    if code is Code.RESOURCE_EXHAUSTED and TOO_LARGE in details:
+    if any(sign in details for sign in TOO_LARGE_SIGNS):
         return True
     if any(sign in details for sign in NOT_REFUSED_SIGNS):
         return False

@@ -15,6 +15,7 @@ The modes, settable while it runs:
 ``throttle``  answers 429 with ``Retry-After: retry_after_s`` (Forward: closes the connection)
 ``garbage``   answers with bytes that are not the protocol's
 ``half_ack``  Forward only: stores everything, leaves every second chunk without its ack
+``wrong_ack`` Forward only: stores everything, acks another chunk
 ============= ====================================================================================
 """
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["HOST", "MODES", "Mode", "Receiver"]
 
 HOST = "127.0.0.1"
-Mode = Literal["ok", "blackhole", "slow", "error", "throttle", "garbage", "half_ack"]
+Mode = Literal["ok", "blackhole", "slow", "error", "throttle", "garbage", "half_ack", "wrong_ack"]
 MODES: tuple[str, ...] = get_args(Mode)
 
 

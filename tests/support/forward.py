@@ -98,7 +98,8 @@ class ForwardReceiver(Receiver):
         if mode == "garbage":
             connection.sendall(b"\xc1\x00garbage")
         elif chunk is not None and not unlucky:
-            connection.sendall(msgpack.packb({"ack": chunk}))
+            acked = f"not {chunk}" if mode == "wrong_ack" else chunk
+            connection.sendall(msgpack.packb({"ack": acked}))
 
     def _handshake(self, connection: socket.socket, messages: Iterator[Any]) -> bool:
         """Say HELO, check the PING, say PONG; false when the client may not go on."""

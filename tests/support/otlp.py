@@ -56,13 +56,22 @@ class OtlpReceiver(HttpReceiver):
     Args:
         with_grpc: Listen for gRPC too, on a second port.
         grpc_port: That port; 0 takes a free one, kept over restarts.
+        rejects: Leave out a span for which this is true and say how many in ``partial_success``.
         options: As for every receiver.
     """
 
     name = "otlp"
 
-    def __init__(self, *, with_grpc: bool = True, grpc_port: int = 0, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        with_grpc: bool = True,
+        grpc_port: int = 0,
+        rejects: Callable[[dict[str, Any]], bool] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self.rejects = rejects
         self.with_grpc = with_grpc
         self.grpc_port = grpc_port
         self.spans: list[dict[str, Any]] = []
@@ -113,17 +122,15 @@ class OtlpReceiver(HttpReceiver):
         content_type = request.headers.get("content-type", "")
         if content_type != _PROTOBUF:
             return Answer(status=415, body=f"want {_PROTOBUF}, not {content_type}".encode())
-        self._store(signal, request.body)
-        return Answer(body=_SIGNALS[signal][1]().SerializeToString(), content_type=_PROTOBUF)
+        return Answer(body=self._store(signal, request.body), content_type=_PROTOBUF)
 
     # -- gRPC
 
     def _start_grpc(self) -> None:
         import grpc  # slow to load, and not every test wants it
 
-        server = grpc.server(
-            ThreadPoolExecutor(_GRPC_THREADS), options=[("grpc.max_receive_message_length", -1)]
-        )
+        limit = ("grpc.max_receive_message_length", self.max_body_bytes or -1)
+        server = grpc.server(ThreadPoolExecutor(_GRPC_THREADS), options=[limit])
         for signal, service in _GRPC_SERVICES.items():
             method = grpc.unary_unary_rpc_method_handler(self._grpc_method(signal))
             handler = grpc.method_handlers_generic_handler(service, {"Export": method})
@@ -133,16 +140,20 @@ class OtlpReceiver(HttpReceiver):
         self._grpc_server = server
 
     def _grpc_method(self, signal: str) -> Callable[[bytes, Any], bytes]:
+        import grpc
+
         def export(body: bytes, context: Any) -> bytes:
             mode = self._grpc_delay(context)
             with self._storing():
                 self.counts["grpc_calls"] += 1
+                self._arrived(signal)
             if mode in ("error", "throttle"):
                 self._refuse_grpc(context, throttle=mode == "throttle")
             if mode == "garbage":
                 return b"\xff\xff<garbage"
-            self._store(signal, body)
-            return bytes(_SIGNALS[signal][1]().SerializeToString())
+            if self.poison and self.poison in body:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "poisoned")
+            return self._store(signal, body)
 
         return export
 
@@ -174,8 +185,9 @@ class OtlpReceiver(HttpReceiver):
 
     # -- both
 
-    def _store(self, signal: str, body: bytes) -> None:
-        message = _SIGNALS[signal][0]()
+    def _store(self, signal: str, body: bytes) -> bytes:
+        """Keep what is in a request; the answer to it."""
+        message, answer = (kind() for kind in _SIGNALS[signal])
         try:
             message.ParseFromString(body)
         except Exception as exc:  # protobuf's DecodeError has no public base
@@ -183,16 +195,24 @@ class OtlpReceiver(HttpReceiver):
         store = {"traces": self._spans, "metrics": self._metrics, "logs": self._logs}[signal]
         with self._storing():
             self.counts[f"{signal}.exports"] += 1
-            store(message)
+            store(message, answer)
+        return bytes(answer.SerializeToString())
 
-    def _spans(self, message: Any) -> None:
-        if not self.count_only:
-            self.spans.extend(spans_of(message))
-        self.counts["spans"] += sum(
+    def _spans(self, message: Any, answer: Any) -> None:
+        count = sum(
             len(scope.spans) for each in message.resource_spans for scope in each.scope_spans
         )
+        if not self.count_only:
+            rejects = self.rejects or (lambda _: False)
+            taken = [span for span in spans_of(message) if not rejects(span)]
+            self.spans.extend(taken)
+            if len(taken) < count:
+                answer.partial_success.rejected_spans = count - len(taken)
+                answer.partial_success.error_message = "told to reject"
+            count = len(taken)
+        self.counts["spans"] += count
 
-    def _metrics(self, message: Any) -> None:
+    def _metrics(self, message: Any, _answer: Any) -> None:
         parsed = list(metrics_of(message))
         totals: dict[str, float] = {}
         for metric in parsed:
@@ -205,7 +225,7 @@ class OtlpReceiver(HttpReceiver):
         if not self.count_only:
             self.metrics.extend(parsed)
 
-    def _logs(self, message: Any) -> None:
+    def _logs(self, message: Any, _answer: Any) -> None:
         parsed = list(logs_of(message))
         self.counts["log_records"] += len(parsed)
         if not self.count_only:

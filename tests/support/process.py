@@ -10,7 +10,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["ReceiverProcess"]
 
@@ -23,13 +26,16 @@ class ReceiverProcess:
     Args:
         names: The receivers to serve; none means all.
         count_only: Store counts instead of contents.
+        program: Another module that serves receivers, and its arguments; ``names`` are not passed.
     """
 
-    def __init__(self, *names: str, count_only: bool = True) -> None:
+    def __init__(
+        self, *names: str, count_only: bool = True, program: Sequence[object] = ()
+    ) -> None:
         chosen = [f"--{name.replace('_', '-')}" for name in names] or ["--all"]
-        self._command = [sys.executable, "-m", "tests.support.receivers", "--json", *chosen]
-        if count_only:
-            self._command.append("--count-only")
+        options = ["--json", *chosen, *(["--count-only"] if count_only else [])]
+        module_and_options = program or ("tests.support.receivers", *options)
+        self._command = [sys.executable, "-m", *map(str, module_and_options)]
         self._process: subprocess.Popen[str] | None = None
         #: Per receiver: ``endpoint``, ``host``, ``port``, and ``dsn`` or ``grpc_endpoint``.
         self.addresses: dict[str, dict[str, Any]] = {}
@@ -47,6 +53,13 @@ class ReceiverProcess:
             return
         process.communicate()  # closes its standard input, which ends it
         process.wait(timeout=10.0)
+
+    def kill(self) -> None:
+        """End the process by SIGKILL; entering the context again starts another."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
 
     def command(self, **command: Any) -> dict[str, Any]:
         """Send one command and return its answer.

@@ -47,6 +47,7 @@ __all__ = [
     "Request",
     "SentryReceiver",
     "main",
+    "serve",
 ]
 
 #: Every kind of receiver by its name on the command line.
@@ -65,12 +66,17 @@ def main(arguments: list[str] | None = None) -> int:
         for name, kind in RECEIVERS.items()
         if options.all or getattr(options, name)
     }
+    serve(receivers, as_json=options.json)
+    return 0
+
+
+def serve(receivers: dict[str, Receiver], *, as_json: bool = True) -> None:
+    """Print the receivers' addresses and obey commands until standard input closes."""
     with ExitStack() as stack:
         for receiver in receivers.values():
             stack.enter_context(receiver)
-        _print_addresses(receivers, as_json=options.json)
+        _print_addresses(receivers, as_json=as_json)
         _obey(sys.stdin, receivers)
-    return 0
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from tests.support.base import HOST, Mode
+from tests.support.envelopes import Envelope, Item, parse_envelope
+from tests.support.normalizer import complaints_about
 from tests.support.web import Answer, HttpReceiver, Request
 
 __all__ = ["Envelope", "Item", "SentryReceiver", "parse_envelope"]
-
-_BINARY_TYPES = frozenset({"attachment", "replay_recording", "replay_video"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One item of an envelope; ``payload`` is parsed JSON, or bytes where it is not JSON."""
-
-    type: str
-    headers: dict[str, Any]
-    payload: Any
-
-
-@dataclass(frozen=True, kw_only=True)
-class Envelope:
-    """One envelope and the project it was sent to."""
-
-    project: str
-    headers: dict[str, Any]
-    items: tuple[Item, ...]
 
 
 class SentryReceiver(HttpReceiver):
     """Receives ``POST /api/<project>/envelope/``.
 
     ``envelopes`` holds them whole, ``items`` every item of each, ``events`` the payloads of the
-    items of type ``event``.
+    items of type ``event``. Each must be one that Sentry takes as it is: a receiver that has been
+    sent another fails when it is stopped.
     """
 
     name = "sentry"
@@ -46,6 +28,21 @@ class SentryReceiver(HttpReceiver):
         self.public_key = public_key
         self.project = project
         self.envelopes: list[Envelope] = []
+        self._unjudged: list[Envelope] = []
+
+    def stop(self) -> None:
+        """Stop, and judge what came in since the start.
+
+        Raises:
+            AssertionError: Sentry's own normalizer finds fault with an event.
+        """
+        super().stop()
+        self._judge()
+
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        super().stop()
+        if kind is None:  # what has already failed says more
+            self._judge()
 
     @property
     def dsn(self) -> str:
@@ -91,41 +88,17 @@ class SentryReceiver(HttpReceiver):
                 self.counts[f"items.{item.type}"] += 1
             if not self.count_only:
                 self.envelopes.append(envelope)
+                self._unjudged.append(envelope)
         return Answer(body=json.dumps({"id": envelope.headers.get("event_id")}).encode())
+
+    def _judge(self) -> None:
+        unjudged, self._unjudged = self._unjudged, []
+        found = complaints_about(unjudged)
+        if found:
+            raise AssertionError("\n".join(["Sentry would complain:", *found]))
 
     def _refusal(self, mode: Mode) -> Answer | None:
         refusal = super()._refusal(mode)
         if refusal is not None and mode == "throttle":
             refusal.headers["X-Sentry-Rate-Limits"] = f"{self.retry_after_s}::organization"
         return refusal
-
-
-def parse_envelope(body: bytes, *, project: str = "") -> Envelope:
-    """Take an envelope apart.
-
-    Source: https://develop.sentry.dev/sdk/data-model/envelopes/
-
-    Raises:
-        ValueError: The bytes are not an envelope.
-    """
-    header_line, _, rest = body.partition(b"\n")
-    items = []
-    while rest.strip():
-        item, rest = _next_item(rest.lstrip(b"\n"))
-        items.append(item)
-    return Envelope(project=project, headers=json.loads(header_line), items=tuple(items))
-
-
-def _next_item(rest: bytes) -> tuple[Item, bytes]:
-    header_line, _, rest = rest.partition(b"\n")
-    headers = json.loads(header_line)
-    length = headers.get("length")
-    if length is None:
-        raw, _, rest = rest.partition(b"\n")
-    elif len(rest) < length:
-        msg = f"an item of {length} bytes has {len(rest)}"
-        raise ValueError(msg)
-    else:
-        raw, rest = rest[:length], rest[length:]
-    payload = raw if headers["type"] in _BINARY_TYPES else json.loads(raw)
-    return Item(type=headers["type"], headers=headers, payload=payload), rest

@@ -45,12 +45,21 @@ class Answer:
 class HttpReceiver(Receiver):
     """Receives HTTP requests; a subclass says in ``_receive`` what they mean.
 
-    ``requests`` holds those that were stored, in order.
+    ``requests`` holds those that were stored, in order; ``arrivals`` when each came, also of those
+    that were refused, as ``(monotonic time, path)``.
+
+    Args:
+        poison: Refuse a body that has this in it, with 400; empty refuses none.
+        max_body_bytes: Refuse a longer body, with 413; zero takes any.
+        options: As for every receiver.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, poison: bytes = b"", max_body_bytes: int = 0, **options: Any) -> None:
         super().__init__(**options)
+        self.poison = poison
+        self.max_body_bytes = max_body_bytes
         self.requests: list[Request] = []
+        self.arrivals: list[tuple[float, str]] = []
 
     def _receive(self, request: Request) -> Answer:
         """Store a request and return the answer. A ``ValueError`` answers 400."""
@@ -58,6 +67,7 @@ class HttpReceiver(Receiver):
 
     def _forget(self) -> None:
         self.requests.clear()
+        self.arrivals.clear()
 
     def _serve(self, connection: socket.socket) -> None:
         _Handler(connection, self)
@@ -67,7 +77,8 @@ class HttpReceiver(Receiver):
         with self._storing():
             self.counts["requests"] += 1
             self.counts["request_bytes"] += request.wire_bytes
-        refusal = self._refusal(mode)
+            self._arrived(request.path)
+        refusal = self._refusal(mode) or self._turn_away(request)
         if refusal is not None:
             return refusal
         try:
@@ -88,6 +99,19 @@ class HttpReceiver(Receiver):
             return Answer(status=429, body=b"{}", headers={"Retry-After": str(self.retry_after_s)})
         if mode == "garbage":
             return Answer(body=b"\x00\xff<garbage", content_type="application/octet-stream")
+        return None
+
+    def _arrived(self, path: str) -> None:
+        """Note the time; called with the condition held."""
+        if not self.count_only:
+            self.arrivals.append((time.monotonic(), path))
+
+    def _turn_away(self, request: Request) -> Answer | None:
+        """Refuse for good what is poisoned or too large."""
+        if 0 < self.max_body_bytes < len(request.body):
+            return Answer(status=413, body=b"{}")
+        if self.poison and self.poison in request.body:
+            return Answer(status=400, body=b"{}")
         return None
 
 

@@ -108,6 +108,14 @@ def test_garbage_is_not_taken_for_an_answer(start):
     assert not refused(start.sender(start(say(b"\x00\x01garbage\n")).port)).permanent
 
 
+@pytest.mark.parametrize("body", [b" <html>Log in</html>", b"\0\xff<garbage"])
+def test_a_success_that_is_not_sentrys_is_not_believed(start, body):
+    """A login page or garbage under 200 keeps the envelope and points at the DSN."""
+    error = refused(start.sender(start(answers(response("200 OK", body))).port))
+    assert "check the DSN" in str(error)
+    assert not error.permanent
+
+
 def test_a_restarted_server_is_found_again(start):
     """After an outage the next send reconnects to the same port by itself."""
     peer = start(answers(OK))

@@ -213,6 +213,14 @@ def test_a_truncated_success_is_not_believed(start):
     assert not refused(start.sender(peer.port)).permanent
 
 
+def test_a_web_page_is_no_success(start):
+    """A login form that answers 200 has taken nothing; the batch is kept."""
+    page = response("200 OK", b"\r\n<!DOCTYPE html><title>Log in</title>", Content_Type="text/html")
+    error = refused(start.sender(start(answers(page)).port))
+    assert not error.permanent
+    assert "with a web page" in str(error)
+
+
 def test_an_endless_answer_is_read_up_to_a_bound(start):
     """A success with a body of gigabytes costs 64 KiB and a new connection."""
 
