@@ -17,6 +17,8 @@ from typing import NamedTuple
 import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
+#: The last resident memory that could be read, in bytes.
+_last_rss_bytes = 0
 
 
 class Usage(NamedTuple):
@@ -47,13 +49,16 @@ def process() -> psutil.Process:
 
 def usage() -> Usage:
     """What this process has used; about 30 µs."""
-    me = process()
+    global _last_rss_bytes
     read = written = None
-    if hasattr(me, "io_counters"):
-        with contextlib.suppress(psutil.Error, OSError):
+    # What cannot be read now (no descriptor is left, say) must not cost a sign of life or a stage.
+    with contextlib.suppress(psutil.Error, OSError):
+        me = process()
+        _last_rss_bytes = me.memory_info().rss
+        if hasattr(me, "io_counters"):
             counters = me.io_counters()
             read, written = counters.read_bytes, counters.write_bytes
-    return Usage(time.process_time(), me.memory_info().rss, read, written)
+    return Usage(time.process_time(), _last_rss_bytes, read, written)
 
 
 def usage_between(before: Usage, after: Usage) -> dict[str, float | int]:
@@ -73,9 +78,13 @@ def usage_between(before: Usage, after: Usage) -> dict[str, float | int]:
 def memory_limit(root: Path = _CGROUP) -> MemoryLimit:
     """The container's limit and use, or the machine's where there is no limit below its memory.
 
-    cgroup v2 says "no limit" with the word ``max``, v1 with a number near 2^63.
+    cgroup v2 says "no limit" with the word ``max``, v1 with a number near 2^63. Zeros where the
+    system does not say.
     """
-    memory = psutil.virtual_memory()
+    try:
+        memory = psutil.virtual_memory()
+    except (psutil.Error, OSError):
+        return MemoryLimit(0, 0)
     for folder, used, limit in _cgroup_files(root):
         limit_bytes = _read_bytes(folder / limit)
         used_bytes = _read_bytes(folder / used)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter_ns, thread_time_ns, time_ns
+from time import monotonic, perf_counter_ns, thread_time_ns, time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fiveobs import _context, _control, _runtime
@@ -85,6 +85,8 @@ def _begin(pipeline: Pipeline, job: Job, args: tuple[Any, ...], kwargs: dict[str
         job._started_cpu_ns = thread_time_ns()
     data = _started_data(pipeline, job, link, args, kwargs)
     pipeline.emit(fields, "job.started", "info", f"{job.name} started", data)
+    if pipeline.threads_due_at and monotonic() >= pipeline.threads_due_at:
+        pipeline.start_threads()
 
 
 def _inherit(pipeline: Pipeline, job: Job) -> None:

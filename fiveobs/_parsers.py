@@ -33,6 +33,7 @@ __all__ = [
     "path",
     "patterns",
     "sentry_dsn",
+    "sentry_name",
     "size",
     "text",
     "whole",
@@ -85,6 +86,29 @@ def text(value: Any) -> str:
     if isinstance(value, str) and value.strip() and not re.search(r"[\r\n\0]", value.strip()):
         return value.strip()
     raise UnusableError("text on one line")
+
+
+def sentry_name(longest: int, forbidden: str, *words: str) -> Parser:
+    """A text that Sentry files events under; what it would discard is refused here.
+
+    Source: Sentry's own validator (relay), for environments and releases.
+
+    Args:
+        longest: Most characters.
+        forbidden: Characters that may not be in it, beside control characters.
+        words: Texts that mean nothing to Sentry.
+    """
+    valid = f"at most {longest} characters without {' '.join(forbidden)} or line breaks"
+
+    def parse(value: Any) -> str:
+        name = text(value)
+        if len(name) > longest or name.lower() in words or not name.isprintable():
+            raise UnusableError(valid)
+        if any(char in name for char in forbidden):
+            raise UnusableError(valid)
+        return name
+
+    return parse
 
 
 def boolean(value: Any) -> bool:

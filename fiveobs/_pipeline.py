@@ -78,7 +78,9 @@ class Pipeline:
         #: Measures arguments and results.
         self.size_of = size_of
         self.redactor = Redactor(config.redact_keys, config.redact_patterns)
-        worker_id = config.worker_id or f"{socket.gethostname()}-{self.pid}"
+        #: This process. WORKER_ID may be the same for several, whose sums must stay apart.
+        self._instance_id = f"{socket.gethostname()}-{self.pid}"
+        worker_id = config.worker_id or self._instance_id
         #: On every record.
         self.base = {"worker_id": worker_id, "machine_id": config.machine_id}
         #: Jobs that run in this process, by identity.
@@ -97,6 +99,8 @@ class Pipeline:
         self._adopter = Adopter(self.journal.folder, self.shippers) if self.journal.folder else None
         self._stop = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="fiveobs-heartbeat", daemon=True)
+        #: When to try again to start threads, on the monotonic clock; 0 when all are there.
+        self.threads_due_at = 0.0
 
     def _make_journal(self) -> Journal:
         config = self.config
@@ -119,8 +123,7 @@ class Pipeline:
 
     def _resource(self) -> dict[str, Any]:
         return {
-            "service.name": self.config.service,
-            "service.instance.id": self.base["worker_id"],
+            "service.instance.id": self._instance_id,
             "worker.id": self.base["worker_id"],
             "machine.id": self.base["machine_id"],
             "host.id": self.base["machine_id"],
@@ -128,6 +131,8 @@ class Pipeline:
             "process.pid": self.pid,
             "telemetry.sdk.language": "python",
             **self.config.resource_attributes,
+            # Last: OTEL_SERVICE_NAME comes before the service.name of OTEL_RESOURCE_ATTRIBUTES.
+            "service.name": self.config.service,
         }
 
     # --- emitting ----------------------------------------------------------------------------
@@ -282,9 +287,19 @@ class Pipeline:
         """Say that the worker is there, and begin to ship."""
         data = {"resource": self.journal.resource, "pid": self.pid}
         self._say("worker.started", "worker started", data)
-        for shipper in self.shippers.values():
-            shipper.start()
-        self._heart.start()
+        self.start_threads()
+
+    def start_threads(self) -> None:
+        """Have every thread run; where the system gives none, jobs are recorded all the same."""
+        try:
+            for shipper in self.shippers.values():
+                shipper.start()
+            if self._heart.ident is None and not self._stop.is_set():
+                self._heart.start()
+            self.threads_due_at = 0.0
+        except (RuntimeError, MemoryError) as exc:
+            self.threads_due_at = time.monotonic() + self.config.heartbeat_interval_s
+            report("threads", f"{exc}; records wait in the journal, and it is tried again")
 
     def _say(self, event_type: str, message: str, data: Mapping[str, Any]) -> None:
         fields = {"service": self.config.service, **self.base}
@@ -329,6 +344,8 @@ class Pipeline:
 
     def flush(self, deadline: float) -> bool:
         """Have everything delivered until ``deadline`` (monotonic); whether it was."""
+        if self.threads_due_at:
+            self.start_threads()
         for shipper in self.shippers.values():
             shipper.hurry(deadline)
         done = [_bus.bus.flush(deadline)]
@@ -338,7 +355,8 @@ class Pipeline:
     def close(self, deadline: float) -> bool:
         """Flush and end everything until ``deadline`` (monotonic); whether all was delivered."""
         self._stop.set()
-        self._heart.join(max(0.0, deadline - time.monotonic()))
+        if self._heart.ident is not None:
+            self._heart.join(max(0.0, deadline - time.monotonic()))
         self._say("worker.stopped", "worker stopped", {"active_jobs": len(self.active)})
         done = self.flush(deadline)
         leftovers_until = min(deadline, time.monotonic() + _LEFTOVERS_S)

@@ -101,7 +101,8 @@ def _build(overrides: Mapping[str, Any], *, strict: bool) -> Pipeline | None:
         overrides = {**substitutes.settings, **overrides}
     config = load_config(os.environ, overrides, strict=strict)
     for problem in config.problems:
-        report(f"configuration {problem[:60]}", problem)
+        name, _, what = problem.partition(" ")
+        report(f"setting {name}", what)
     if not config.enabled:
         _retry_at = float("inf")
         return None
@@ -278,6 +279,14 @@ def _hook_pool_exit() -> None:
         module = sys.modules.get(name)
         if module is not None:
             module.Finalize(None, _at_exit, exitpriority=0)
+    # The children of Celery's pool run none: they leave by os._exit, and a signal tells before.
+    ending = getattr(sys.modules.get("celery.signals"), "worker_process_shutdown", None)
+    if ending is not None:
+        ending.connect(_at_celery_exit, weak=False)
+
+
+def _at_celery_exit(**_: Any) -> None:
+    _at_exit()
 
 
 def _after_fork() -> None:

@@ -433,14 +433,14 @@ _ERRORS: Final = _group(
     Setting(
         attr="sentry_environment",
         env=("SENTRY_ENVIRONMENT",),
-        parse=parse.text,
+        parse=parse.sentry_name(64, "/\\", "none", ".", ".."),
         default=None,
         doc="The environment that errors are filed under.",
     ),
     Setting(
         attr="sentry_release",
         env=("SENTRY_RELEASE",),
-        parse=parse.text,
+        parse=parse.sentry_name(200, "/\\", ".", "..", "latest"),
         default=None,
         doc="The release that errors are filed under.",
     ),

@@ -15,8 +15,17 @@ if TYPE_CHECKING:
 #: for it and no fork meets a thread that is half way through an import.
 _MODULES = {
     "logs": ("fiveobs.tracks._forward", "fiveobs.tracks._fluent_http"),
-    "traces": ("fiveobs.tracks._otlp_settings", "certifi"),
-    "metrics": ("fiveobs.tracks._otlp_settings", "fiveobs.tracks._observations", "certifi"),
+    "traces": (
+        "fiveobs.tracks._otlp_settings",
+        "opentelemetry.proto.collector.trace.v1.trace_service_pb2",
+        "certifi",
+    ),
+    "metrics": (
+        "fiveobs.tracks._otlp_settings",
+        "fiveobs.tracks._observations",
+        "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2",
+        "certifi",
+    ),
     "errors": ("fiveobs.tracks._envelope",),
 }
 #: Longest single delivery of a track that has no setting for it, in seconds.
@@ -29,8 +38,12 @@ def make_shippers(pipeline: Pipeline) -> dict[str, Shipper]:
     for track in tracks:
         for module in _MODULES[track]:
             importlib.import_module(module)
-    if pipeline.config.traces_protocol == "grpc" and {"traces", "metrics"} & set(tracks):
-        importlib.import_module("grpc")
+    protocols = {
+        "traces": pipeline.config.traces_protocol,
+        "metrics": pipeline.config.metrics_protocol,
+    }
+    if "grpc" in {protocols.get(track) for track in tracks}:
+        importlib.import_module("fiveobs.tracks._otlp_grpc")
     shippers = {}
     for track in tracks:
         try:

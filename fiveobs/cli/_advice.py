@@ -32,6 +32,7 @@ _KINDS = (
     _Kind("quota", (" 429", " 402", "resource_exhausted", "rate limit")),
     _Kind("path", (" 404", " 405", "unimplemented", "not in otlp")),
     _Kind("name", ("not a host name", "not resolved", "name resolution", "getaddrinfo", "dns")),
+    _Kind("name", ("errors resolving", "domain name not found")),  # gRPC's words for it
     _Kind("refused", ("refused", "unreachable", "no route")),
     _Kind("silence", ("within", "timed out", "deadline_exceeded", "no answer")),
     _Kind("closed", ("closed the connection", "reset", "unavailable")),

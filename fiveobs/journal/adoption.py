@@ -7,13 +7,14 @@ takes the lock ships it, from the cursors it finds. When the adopter dies too, t
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from fiveobs.journal.cursors import CursorFile, cursor_path, load_cursor
+from fiveobs.journal.cursors import CursorFile, cursor_path, read_cursor
 from fiveobs.journal.locks import StemLock
 from fiveobs.journal.reader import Reader, StemFiles
 from fiveobs.journal.records import WANTS
@@ -24,6 +25,8 @@ from fiveobs.journal.shipper import Shipper
 _MIN_AGE_S = 2.0
 #: Seconds until a stem that needs tracks we do not ship is looked at again.
 _FOREIGN_PAUSE_S = 300.0
+#: And until one is that could not be read.
+_UNREADABLE_PAUSE_S = 5.0
 
 
 class _Stem:
@@ -37,7 +40,7 @@ class _Stem:
                 files,
                 WANTS[track],
                 CursorFile(cursor_path(folder, stem, track)),
-                load_cursor(cursor_path(folder, stem, track)),
+                read_cursor(cursor_path(folder, stem, track)),
             )
             for track in tracks
         }
@@ -70,7 +73,11 @@ class Adopter:
                 continue
             lock = StemLock(path)
             if lock.acquire(create=False):
-                self._take(stem, lock)
+                try:
+                    self._take(stem, lock)
+                except BaseException:
+                    lock.release()  # else nobody could adopt it for as long as we live
+                    raise
 
     def _take(self, stem: str, lock: StemLock) -> None:
         tracks = cursor_tracks(self._folder, stem)
@@ -104,12 +111,18 @@ class Adopter:
 
     def _leave(self, stem: str, lock: StemLock) -> None:
         """Give a stem back: for good when it is finished, else for one that ships the rest."""
-        finished = not has_pending(self._folder, stem)
-        if not finished:
-            self._skip_until[stem] = time.monotonic() + _FOREIGN_PAUSE_S
-        elif not segment_files(self._folder, stem):
-            forget(self._folder, stem)
-        lock.release(remove=finished)
+        finished = False
+        pause_s = _UNREADABLE_PAUSE_S
+        try:
+            if any(track not in self._shippers for track in cursor_tracks(self._folder, stem)):
+                pause_s = _FOREIGN_PAUSE_S
+            finished = not has_pending(self._folder, stem)
+            if finished and not segment_files(self._folder, stem):
+                forget(self._folder, stem)
+        finally:
+            if not finished:
+                self._skip_until[stem] = time.monotonic() + pause_s
+            lock.release(remove=finished)
 
     def give_up_segment(self, stem: str, number: int) -> int | None:
         """Count what is unshipped of a segment of a stem in our care as dropped.
@@ -137,9 +150,11 @@ class Adopter:
 
 def cursor_tracks(folder: Path, stem: str) -> list[str]:
     """The tracks that have a cursor over a stem."""
-    names = (path.name for path in folder.glob(f"{stem}.*{CURSOR_SUFFIX}"))
-    found = (name.removeprefix(f"{stem}.").removesuffix(CURSOR_SUFFIX) for name in names)
-    return sorted(track for track in found if track in WANTS)
+    # Not by a glob: that may take a folder which cannot be listed just now for an empty one.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        names = set(os.listdir(folder))
+        return sorted(track for track in WANTS if f"{stem}.{track}{CURSOR_SUFFIX}" in names)
+    return []
 
 
 def forget(folder: Path, stem: str) -> None:
@@ -151,12 +166,12 @@ def forget(folder: Path, stem: str) -> None:
 
 def has_pending(folder: Path, stem: str) -> bool:
     """Whether some track has still to ship records of a stem; true if that cannot be read."""
-    files = StemFiles(folder, stem)
-    readers = (
-        Reader(files, WANTS[track], CursorFile(None), load_cursor(cursor_path(folder, stem, track)))
-        for track in cursor_tracks(folder, stem)
-    )
     try:
+        files = StemFiles(folder, stem)
+        readers = (
+            Reader(files, WANTS[t], CursorFile(None), read_cursor(cursor_path(folder, stem, t)))
+            for t in cursor_tracks(folder, stem)
+        )
         return any(reader.has_pending() for reader in readers)
     except OSError:
         return True
@@ -164,6 +179,7 @@ def has_pending(folder: Path, stem: str) -> bool:
 
 def _is_old(path: Path) -> bool:
     try:
-        return time.time() - path.stat().st_mtime > _MIN_AGE_S
+        # A time to come is as good as one gone by: the clock was set back, perhaps by hours.
+        return abs(time.time() - path.stat().st_mtime) > _MIN_AGE_S
     except OSError:
         return False

@@ -45,11 +45,26 @@ def cursor_path(folder: Path, stem: str, track: str) -> Path:
 
 
 def load_cursor(path: Path) -> CursorState:
-    """Read a cursor; an absent or unreadable one starts at the beginning (at least once)."""
+    """Read a cursor for display; one that cannot be read is as an absent one."""
+    try:
+        return read_cursor(path)
+    except OSError:
+        return CursorState()
+
+
+def read_cursor(path: Path) -> CursorState:
+    """Read a cursor; an absent or damaged one starts at the beginning (at least once).
+
+    Raises:
+        OSError: It is there and cannot be read now (no descriptor is left, say): to begin again
+            for that would repeat everything, and forget the sums.
+    """
     try:
         values = json.loads(path.read_bytes())
         segment, offset, delivered, dropped = (int(value) for value in values)
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
+    except FileNotFoundError:
+        return CursorState()
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return CursorState()
     if segment < 1 or min(offset, delivered, dropped) < 0:
         return CursorState()

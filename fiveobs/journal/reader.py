@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from fiveobs._yielding import Turns, give_way
 from fiveobs.journal.cursors import CursorFile, CursorState, Position
 from fiveobs.journal.records import glance, record_type
 from fiveobs.journal.segments import FoundSegment, Readable, segment_files
@@ -80,6 +80,11 @@ class Reader:
         """The first byte not yet committed."""
         return self._state.position
 
+    def saved_position(self) -> Position:
+        """The same, once the cursor file says so, too: after a flush a process may end at once."""
+        with self._lock:
+            return self._state.position
+
     def sums(self) -> Sums:
         """Delivered and dropped so far, all processes that shipped this stem included."""
         with self._lock:
@@ -111,7 +116,7 @@ class Reader:
             lines += step
             left -= sum(map(len, step))
             at = moved
-            time.sleep(0)  # lets the job's thread in between two chunks
+            give_way()
         with self._lock:
             if self._next == begin:
                 self._next = at
@@ -192,7 +197,7 @@ class Reader:
             if lines or moved == at:
                 return bool(lines)
             at = moved
-            time.sleep(0)
+            give_way()
 
     def keep(self) -> None:
         """Write the cursor file again if somebody has deleted it: adopters go by it."""
@@ -222,7 +227,7 @@ class Reader:
             if moved == at or moved.segment != at.segment:
                 return total
             at = moved
-            time.sleep(0)
+            give_way()
 
     def _read(
         self, at: Position, max_records: int, max_bytes: int, *, is_first: bool = True
@@ -255,7 +260,9 @@ class Reader:
         if verdict and len(chunk) <= max_bytes:
             lines = lines[:max_records]
             return lines, Position(at.segment, offset + sum(map(len, lines)) + len(lines))
+        turns = Turns()
         for line in lines:
+            turns.give_way()
             if wants(line):
                 if max_bytes < len(line) and (picked or not is_first):
                     break

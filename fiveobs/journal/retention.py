@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fiveobs.journal.adoption import Adopter, cursor_tracks, forget
-from fiveobs.journal.cursors import CursorFile, cursor_path, load_cursor
+from fiveobs.journal.cursors import CursorFile, cursor_path, read_cursor
 from fiveobs.journal.locks import StemLock
 from fiveobs.journal.reader import Reader, StemFiles
 from fiveobs.journal.records import WANTS
@@ -65,7 +65,7 @@ def _oldest_unread(folder: Path, stem: str) -> float:
     if not _lock_path(folder, stem).exists():
         return float("inf")
     cursors = (cursor_path(folder, stem, track) for track in cursor_tracks(folder, stem))
-    return min((load_cursor(path).position.segment for path in cursors), default=float("inf"))
+    return min((read_cursor(path).position.segment for path in cursors), default=float("inf"))
 
 
 def _lock_path(folder: Path, stem: str) -> Path:
@@ -108,7 +108,7 @@ def _count_dropped(folder: Path, file: _File) -> int:
     total = 0
     for track in cursor_tracks(folder, file.stem):
         path = cursor_path(folder, file.stem, track)
-        reader = Reader(files, WANTS[track], CursorFile(path), load_cursor(path))
+        reader = Reader(files, WANTS[track], CursorFile(path), read_cursor(path))
         total += reader.skip_segment(file.number)
         reader.close()
     return total

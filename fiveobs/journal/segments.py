@@ -90,9 +90,14 @@ def segment_path(folder: Path, stem: str, number: int) -> Path:
 
 
 def segment_files(folder: Path, stem: str | None = None) -> list[tuple[str, int, Path]]:
-    """The segments in ``folder`` as ``(stem, number, path)``, in order; of one stem if given."""
+    """The segments in ``folder`` as ``(stem, number, path)``, in order; of one stem if given.
+
+    Raises:
+        OSError: The folder cannot be listed now (no descriptor is left, say); that is not to be
+            taken for an empty one.
+    """
     found = []
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         for name in os.listdir(folder):
             match = _SEGMENT_NAME.fullmatch(name)
             if match and stem in (None, match["stem"]):

@@ -126,11 +126,18 @@ class Shipper:
         #: Until when a flush wants everything out, on the monotonic clock; 0 when none does.
         self._flush_until = 0.0
         self._resume_at = 0.0
+        #: The same, if the destination has asked for the pause: no hurry of ours ends that.
+        self._asked_until = 0.0
         self._thread = threading.Thread(target=self._run, name=f"fiveobs-{track}", daemon=True)
 
     def start(self) -> None:
-        """Begin to ship."""
-        self._thread.start()
+        """Begin to ship, unless that has begun.
+
+        Raises:
+            RuntimeError: The system gives no thread now; it may be tried again.
+        """
+        if self._thread.ident is None and not self._stopping:
+            self._thread.start()
 
     def adopt(self, reader: Reader, done: Callable[[], None]) -> None:
         """Also ship a dead process's lines; ``done`` is called when all of them are through."""
@@ -138,11 +145,14 @@ class Shipper:
         self._wake.put(None)
 
     def hurry(self, deadline: float) -> None:
-        """Send what there is now rather than later; does not wait."""
+        """Send what there is now rather than later; does not wait.
+
+        A pause that the destination asked for is kept.
+        """
         if self._is_elsewhere():
             return
         self._flush_until = max(self._flush_until, deadline)
-        self._resume_at = 0.0
+        self._resume_at = self._asked_until
         self._wake.put(None)
 
     def _is_elsewhere(self) -> bool:
@@ -156,21 +166,22 @@ class Shipper:
             deadline: On the monotonic clock.
 
         Returns:
-            Whether everything went through.
+            Whether everything went through; false at once where the destination has asked for
+            silence until after the deadline.
         """
         if self._is_elsewhere():
             return False
         target = self._end()
         self.hurry(deadline)
         with self._moved:
-            while self._reader.position < target and self._thread.is_alive():
+            while self._reader.saved_position() < target and self._thread.is_alive():
                 left = deadline - self._clock()
-                if left <= 0:
+                if left <= 0 or self._asked_until > deadline:
                     return False
                 self._moved.wait(min(left, 0.1))
         if self._flush_until == deadline:
             self._flush_until = 0.0  # there is no hurry any more
-        return self._reader.position >= target
+        return self._reader.saved_position() >= target
 
     def finish(self, deadline: float) -> None:
         """Wait until adopted lines are through as well, until a failure or until ``deadline``."""
@@ -204,14 +215,21 @@ class Shipper:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                progressed = self._turn()
-                with self._moved:
-                    self._moved.notify_all()
-                if not progressed and not self._stopping:
-                    with contextlib.suppress(Empty):
-                        self._wake.get(timeout=self._rest_s())
+                try:
+                    self._work()
+                except MemoryError:  # met also where a failure is noted; it may pass
+                    time.sleep(_FIRST_PAUSE_S)
         finally:
             self._close_destination()
+
+    def _work(self) -> None:
+        """Ship until there is nothing to do, then rest."""
+        progressed = self._turn()
+        with self._moved:
+            self._moved.notify_all()
+        if not progressed and not self._stopping:
+            with contextlib.suppress(Empty):
+                self._wake.get(timeout=self._rest_s())
 
     def _turn(self) -> bool:
         """One step; whatever goes wrong with it must not end the shipping."""
@@ -346,6 +364,8 @@ class Shipper:
         message = str(exc) if isinstance(exc, DeliveryError) else f"{type(exc).__name__}: {exc}"
         self.health = Health(failures, message)
         self._resume_at = self._clock() + _pause_s(failures, exc)
+        asked = isinstance(exc, DeliveryError) and exc.retry_after_s is not None
+        self._asked_until = self._resume_at if asked else 0.0
         self._report(self.track, f"{message}; it stays in the journal and is sent again")
 
 

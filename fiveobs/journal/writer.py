@@ -72,7 +72,7 @@ class Journal:
         report: Callable[[str, str], None],
     ) -> None:
         self.folder = folder
-        self.stem = stem_name(machine_id, os.getpid(), time.time_ns() // 1000)
+        self.stem = _new_stem(folder, machine_id)
         self._settings = settings
         self._wants = tuple(wants.items())
         self._report = report
@@ -439,3 +439,15 @@ class Journal:
             return not any(reader.has_pending() for reader in self.readers.values())
         except OSError:
             return False
+
+
+def _new_stem(folder: Path | None, machine_id: str) -> str:
+    """A stem that no earlier process had: pids come again, and so does a time that is set back."""
+    start_us = time.time_ns() // 1000
+    while True:
+        stem = stem_name(machine_id, os.getpid(), start_us)
+        if folder is None or not (
+            (folder / f"{stem}{LOCK_SUFFIX}").exists() or segment_path(folder, stem, 1).exists()
+        ):
+            return stem
+        start_us += 1

@@ -18,13 +18,13 @@ import secrets
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 from fluent.sender import FluentSender
 
+from fiveobs._yielding import Turns
 from fiveobs.exceptions import DeliveryError
 from fiveobs.tracks._deadline import (
     Deadline,
@@ -37,7 +37,7 @@ from fiveobs.tracks._deadline import (
 from fiveobs.tracks._http import tls_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 __all__ = ["ForwardSender"]
 
@@ -49,8 +49,6 @@ MAX_REPR_CHARS: Final = 16 * 1024
 UNIX_PREFIX: Final = "unix://"
 #: How answers in HTTP and TLS begin; msgpack would take their first byte for a small number.
 FOREIGN: Final = (b"HTTP/", b"\x15\x03")
-#: Records packed between two offers of the interpreter to other threads.
-YIELD_EVERY: Final = 32
 #: Begins a packed ``[EventTime, record]``: an array of two, an extension of eight bytes of type 0.
 ENTRY_HEAD: Final = struct.Struct(">BBBII")
 #: The last moment that EventTime can hold: seconds are 32 bits there.
@@ -100,11 +98,13 @@ class ForwardSender(FluentSender):  # type: ignore[misc]
         self._messages = _Messages(self.where)
         self._keepalive = True
 
-    def send(self, records: Sequence[tuple[int, Mapping[str, object]]], timeout_s: float) -> int:
+    def send(self, records: Iterable[tuple[int, Mapping[str, object]]], timeout_s: float) -> int:
         """Send one batch and wait until it is acknowledged. Blocks for at most ``timeout_s``.
 
         Args:
-            records: Pairs of the time in nanoseconds since 1970 (UTC) and the record.
+            records: Pairs of the time in nanoseconds since 1970 (UTC) and the record. Of an
+                iterator, one record is held at a time: hundreds would outlive young collections
+                of garbage, and bring about full ones.
             timeout_s: Seconds for connecting, the handshake, writing and the acknowledgement.
 
         Returns:
@@ -114,17 +114,19 @@ class ForwardSender(FluentSender):  # type: ignore[misc]
             DeliveryError: The batch was not acknowledged. The receiver may hold it all the same,
                 so sending it again can repeat records; receivers drop repeats by their id.
         """
-        entries = []
-        for count, (at_ns, record) in enumerate(records):
-            if count % YIELD_EVERY == YIELD_EVERY - 1:
-                time.sleep(0)
+        entries: list[bytes] = []
+        turns, unfit = Turns(), 0
+        for at_ns, record in records:
+            turns.give_way()
             entry = _entry(self._packer, at_ns, record)
-            if entry is not None:
+            if entry is None:
+                unfit += 1
+            else:
                 entries.append(entry)
         if entries:
             self._deadline = Deadline(timeout_s)
             self._deliver(entries, timeout_s)
-        return len(records) - len(entries)
+        return unfit
 
     def close(self) -> None:
         """Drop the connection; a later send opens another. Does not block."""

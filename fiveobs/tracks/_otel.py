@@ -204,10 +204,13 @@ def take_back_job(job: Job) -> None:
     if not job.status.is_final:
         job._otel_inside = get_current()
         attach(before)
-    elif current.get() is job:  # also takes back what the application has left behind
+        return
+    # A job and its span hold each other: let go, or each job is left to the garbage collection.
+    span, job._span = job._span, None
+    if current.get() is job:  # also takes back what the application has left behind
         _go_back(before)
-    elif job._span is not None:
-        take_back(job._span, before)
+    elif span is not None:
+        take_back(span, before)
 
 
 def resume_job(job: Job) -> None:

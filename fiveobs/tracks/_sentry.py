@@ -16,6 +16,7 @@ from sentry_sdk.crons import capture_checkin
 from sentry_sdk.integrations.dedupe import DedupeIntegration
 from sentry_sdk.scope import add_global_event_processor
 from sentry_sdk.transport import Transport
+from sentry_sdk.utils import event_from_exception
 
 from fiveobs._failure import error_type, message_of
 from fiveobs._report import report
@@ -34,6 +35,8 @@ _MAX_ENVELOPE_BYTES = 40 * 1024 * 1024
 
 _own_client: BaseClient | None = None
 _emit_envelope: Callable[[dict[str, str]], None] | None = None
+#: The job failed of it: nobody has handled it, which is what Sentry shows first.
+_MECHANISM = {"type": "fiveobs", "handled": False}
 _redactor: Redactor | None = None
 _enrich: Callable[[dict[str, Any], BaseException | None], None] | None = None
 _is_registered = False
@@ -149,9 +152,13 @@ def capture(error: BaseException) -> str | None:
     """
     DedupeIntegration.reset_last_seen()
     try:
-        return sentry_sdk.capture_exception(error)
+        event, hint = event_from_exception(
+            error, client_options=sentry_sdk.get_client().options, mechanism=dict(_MECHANISM)
+        )
+        return sentry_sdk.capture_event(event, hint=hint)
     except Exception:  # the SDK looks at attributes of the exception, and that may raise
         value: Any = {"type": error_type(error), "value": message_of(error)}
+        value["mechanism"] = dict(_MECHANISM)
         return sentry_sdk.capture_event({"level": "error", "exception": {"values": [value]}})
 
 

@@ -10,7 +10,6 @@ Source: opentelemetry-proto, ``trace/v1/trace.proto``; the protobuf encoding gui
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,13 +19,12 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from fiveobs._version import __version__
+from fiveobs._yielding import Turns
 
 #: Tags of the fields that are joined by hand: field number and wire type 2 (length-delimited).
 _REQUEST_RESOURCE_SPANS = b"\x0a"  # field 1
 _RESOURCE_SCOPE_SPANS = b"\x12"  # field 2
 _SCOPE_SPANS = b"\x12"  # field 2
-#: Spans encoded between two offers of the interpreter to other threads.
-_YIELD_EVERY = 16
 _SAMPLED_FLAG = 1
 #: What OTLP's integers can hold; more becomes text.
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
@@ -67,9 +65,9 @@ class SpanEncoder:
         """A serialized ``ExportTraceServiceRequest``, and the number of unusable lines."""
         scopes: dict[str, list[bytes]] = {}
         unusable = 0
-        for count, line in enumerate(lines):
-            if count % _YIELD_EVERY == _YIELD_EVERY - 1:
-                time.sleep(0)
+        turns = Turns()
+        for line in lines:
+            turns.give_way()
             try:
                 record = orjson.loads(line)
                 span = record["span"]
@@ -84,17 +82,17 @@ class SpanEncoder:
 def _request(scopes: Mapping[str, list[bytes]], resource: Mapping[str, Any]) -> bytes:
     message = ResourceSpans(resource=Resource(attributes=key_values(resource)))
     parts = [message.SerializeToString()]
-    parts += [_delimited(_RESOURCE_SCOPE_SPANS, _scope(*item)) for item in scopes.items()]
-    return _delimited(_REQUEST_RESOURCE_SPANS, b"".join(parts))
+    parts += [delimited(_RESOURCE_SCOPE_SPANS, _scope(*item)) for item in scopes.items()]
+    return delimited(_REQUEST_RESOURCE_SPANS, b"".join(parts))
 
 
 def _scope(name: str, spans: list[bytes]) -> bytes:
     version = __version__ if name == "fiveobs" else ""
     scope = ScopeSpans(scope=InstrumentationScope(name=name, version=version))
-    return scope.SerializeToString() + b"".join(_delimited(_SCOPE_SPANS, span) for span in spans)
+    return scope.SerializeToString() + b"".join(delimited(_SCOPE_SPANS, span) for span in spans)
 
 
-def _delimited(tag: bytes, content: bytes) -> bytes:
+def delimited(tag: bytes, content: bytes) -> bytes:
     """A length-delimited field: tag, length as a varint, content."""
     length = len(content)
     varint = bytearray()

@@ -13,21 +13,37 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
     Exemplar,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
     Metric,
+    NumberDataPoint,
     ResourceMetrics,
     ScopeMetrics,
+    Sum,
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from fiveobs._version import __version__
-from fiveobs.tracks._span_encoding import key_values
+from fiveobs._yielding import Turns
+from fiveobs.tracks._span_encoding import delimited, key_values
+
+#: Tags of the fields that are joined by hand: field number and wire type 2 (length-delimited).
+_REQUEST_RESOURCE_METRICS = b"\x0a"  # field 1
+_RESOURCE_SCOPE_METRICS = b"\x12"  # field 2
+_SCOPE_METRICS = b"\x12"  # field 2
+_DATA_POINTS = b"\x0a"  # field 1 of a gauge, a sum and a histogram
+#: Each kind's field in a ``Metric``, and its message.
+_DATA: dict[str, tuple[bytes, type[Gauge | Sum | Histogram]]] = {
+    "gauge": (b"\x2a", Gauge),  # field 5
+    "counter": (b"\x3a", Sum),  # field 7
+    "updowncounter": (b"\x3a", Sum),
+    "histogram": (b"\x4a", Histogram),  # field 9
+}
 
 #: A label set, in the order in which an instrument names its labels.
 Labels = tuple[tuple[str, Any], ...]
@@ -107,6 +123,8 @@ class Sums:
         self._observed: set[Instrument] = set()
         #: When the sums began: the start of everything, or with delta temporality the last export.
         self._started_ns = self._encoded_ns = time.time_ns()
+        #: The monotonic clock at that moment.
+        self._encoded_at_ns = time.monotonic_ns()
         self._series: dict[Instrument, dict[Labels, Any]] = {}
 
     def add(self, instrument: Instrument, labels: Labels, value: float) -> None:
@@ -162,15 +180,28 @@ class Sums:
 
     def encode(self, resource: Mapping[str, Any]) -> bytes:
         """A serialized ``ExportMetricsServiceRequest`` of the present sums."""
-        self._encoded_ns = now_ns = time.time_ns()
+        now_ns = self._now_ns()
+        turns = Turns()
         scope = ScopeMetrics(scope=InstrumentationScope(name="fiveobs", version=__version__))
-        for instrument, points in self._series.items():
-            if points:
-                self._add(scope.metrics.add(), instrument, points, now_ns)
-        wrapped = ResourceMetrics(
-            resource=Resource(attributes=key_values(resource)), scope_metrics=[scope]
-        )
-        return ExportMetricsServiceRequest(resource_metrics=[wrapped]).SerializeToString()
+        metrics = [
+            delimited(_SCOPE_METRICS, self._metric(instrument, points, now_ns, turns))
+            for instrument, points in self._series.items()
+            if points
+        ]
+        scoped = delimited(_RESOURCE_SCOPE_METRICS, scope.SerializeToString() + b"".join(metrics))
+        wrapped = ResourceMetrics(resource=Resource(attributes=key_values(resource)))
+        return delimited(_REQUEST_RESOURCE_METRICS, wrapped.SerializeToString() + scoped)
+
+    def _now_ns(self) -> int:
+        """The time of an export: also after the clock was set back it is later than the last.
+
+        Backends refuse a point that is older than the one before, or than its own start.
+        """
+        steady_ns = time.monotonic_ns()
+        passed_ns = max(steady_ns - self._encoded_at_ns, 1)
+        self._encoded_ns = max(time.time_ns(), self._encoded_ns + passed_ns)
+        self._encoded_at_ns = steady_ns
+        return self._encoded_ns
 
     def sent(self) -> None:
         """The sums were taken: with delta temporality, begin at zero."""
@@ -187,34 +218,46 @@ class Sums:
                 for series in points.values():
                     series.exemplars = {}
 
-    def _add(
-        self, metric: Metric, instrument: Instrument, points: Mapping[Labels, Any], now_ns: int
-    ) -> None:
-        metric.name = instrument.name
-        metric.unit = instrument.unit
-        metric.description = instrument.description
-        if instrument.kind == "histogram":
-            metric.histogram.aggregation_temporality = self._temporality(instrument)
-            for labels, series in points.items():
-                _add_histogram(metric, instrument, labels, series, now_ns)
-            return
-        if instrument.kind != "gauge":
-            metric.sum.is_monotonic = instrument.kind == "counter"
-            metric.sum.aggregation_temporality = self._temporality(instrument)
-        target = metric.gauge if instrument.kind == "gauge" else metric.sum
+    def _metric(
+        self, instrument: Instrument, points: Mapping[Labels, Any], now_ns: int, turns: Turns
+    ) -> bytes:
+        """A serialized ``Metric``, made point by point: there may be thousands of them."""
+        metric = Metric(
+            name=instrument.name, unit=instrument.unit, description=instrument.description
+        )
+        field, kind = _DATA[instrument.kind]
+        data = kind()
+        if not isinstance(data, Gauge):
+            data.aggregation_temporality = self._temporality(instrument)
+        if isinstance(data, Sum):
+            data.is_monotonic = instrument.kind == "counter"
+        parts = [data.SerializeToString()]
         for labels, series in points.items():
-            point = target.data_points.add(
-                attributes=_attributes(labels),
-                start_time_unix_nano=series.started_ns,
-                time_unix_nano=now_ns,
+            turns.give_way()
+            point = (
+                _histogram_point(instrument, labels, series, now_ns)
+                if instrument.kind == "histogram"
+                else self._number_point(instrument, labels, series, now_ns)
             )
-            is_added = self._is_observed_delta and instrument in self._observed
-            is_added = is_added and instrument.kind == "counter"
-            value = series.added() if is_added else series.value
-            if isinstance(value, int) and abs(value) < _INT_LIMIT:
-                point.as_int = value
-            else:
-                point.as_double = value
+            parts.append(delimited(_DATA_POINTS, point.SerializeToString()))
+        return metric.SerializeToString() + delimited(field, b"".join(parts))
+
+    def _number_point(
+        self, instrument: Instrument, labels: Labels, series: _Number, now_ns: int
+    ) -> NumberDataPoint:
+        point = NumberDataPoint(
+            attributes=_attributes(labels),
+            start_time_unix_nano=series.started_ns,
+            time_unix_nano=now_ns,
+        )
+        is_added = self._is_observed_delta and instrument in self._observed
+        is_added = is_added and instrument.kind == "counter"
+        value = series.added() if is_added else series.value
+        if isinstance(value, int) and abs(value) < _INT_LIMIT:
+            point.as_int = value
+        else:
+            point.as_double = value
+        return point
 
     def _temporality(self, instrument: Instrument) -> AggregationTemporality.ValueType:
         is_delta = self._is_observed_delta if instrument in self._observed else self._is_delta
@@ -223,10 +266,10 @@ class Sums:
         return AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
-def _add_histogram(
-    metric: Metric, instrument: Instrument, labels: Labels, series: _Histogram, now_ns: int
-) -> None:
-    point = metric.histogram.data_points.add(
+def _histogram_point(
+    instrument: Instrument, labels: Labels, series: _Histogram, now_ns: int
+) -> HistogramDataPoint:
+    point = HistogramDataPoint(
         attributes=_attributes(labels),
         start_time_unix_nano=series.started_ns,
         time_unix_nano=now_ns,
@@ -242,6 +285,7 @@ def _add_histogram(
         exemplar.trace_id = bytes.fromhex(ids.trace_id)
         exemplar.span_id = bytes.fromhex(ids.span_id)
         point.exemplars.append(exemplar)
+    return point
 
 
 def _attributes(labels: Labels) -> list[KeyValue]:

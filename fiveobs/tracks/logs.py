@@ -12,7 +12,6 @@ import calendar
 import functools
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -20,13 +19,10 @@ import orjson
 from fiveobs._loading import loading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from fiveobs._config import Config
-
-#: Lines converted between two offers of the interpreter to other threads.
-_YIELD_EVERY = 32
 
 
 class LogsDestination:
@@ -80,17 +76,28 @@ class _Forward:
         self.close = self._sender.close
 
     def send(self, lines: list[bytes], timeout_s: float) -> int:
-        records: list[tuple[int, Mapping[str, object]]] = []
-        for count, line in enumerate(lines):
-            if count % _YIELD_EVERY == _YIELD_EVERY - 1:
-                time.sleep(0)
+        usable = _Parsed(lines)
+        unsendable = self._sender.send(usable, timeout_s)
+        return usable.unusable + unsendable
+
+
+class _Parsed:
+    """The records of lines, one at a time, each with its time in ns."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self._lines = lines
+        #: Lines that were no record, so far.
+        self.unusable = 0
+
+    def __iter__(self) -> Iterator[tuple[int, Mapping[str, object]]]:
+        for line in self._lines:
             try:
                 record = orjson.loads(line)
-                records.append((time_ns_of(record["timestamp"]), record))
+                at_ns = time_ns_of(record["timestamp"])
             except (ValueError, KeyError, TypeError):
-                continue
-        unusable = len(lines) - len(records)
-        return unusable + (self._sender.send(records, timeout_s) if records else 0)
+                self.unusable += 1
+            else:
+                yield at_ns, record
 
 
 class _Http:

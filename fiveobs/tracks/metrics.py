@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from fiveobs._loading import loading
 from fiveobs._report import report
+from fiveobs._yielding import Turns
 from fiveobs.tracks._sums import ExemplarIds, Instrument, Labels, Sums
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ _MAX_OWN = 500
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.\-/]")
 _MAX_NAME_LENGTH = 250
 _MAX_UNIT_LENGTH = 63
-#: Lines summed between two offers of the interpreter to other threads.
-_YIELD_EVERY = 64
 
 JOBS_PROCESSED = Instrument("jobs.processed", "counter", "{job}", "Jobs that have ended")
 JOBS_RECEIVED = Instrument("jobs.received", "counter", "{job}", "Jobs that were announced")
@@ -114,9 +112,9 @@ class MetricsDestination:
         measures: Measures = self._application or self._sums
         counts: dict[tuple[Instrument, Labels], float] = {}
         unusable = 0
-        for number, line in enumerate(lines):
-            if number % _YIELD_EVERY == _YIELD_EVERY - 1:
-                time.sleep(0)
+        turns = Turns()
+        for line in lines:
+            turns.give_way()
             try:
                 record = orjson.loads(line)
                 self._take(record, record["data"], measures, counts)

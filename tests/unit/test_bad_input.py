@@ -405,6 +405,7 @@ def test_a_bad_variable_does_not_stop_a_job(
                 pass
     reports = [record.getMessage() for record in caplog.records if name in record.getMessage()]
     assert len(reports) == 1
+    assert reports[0].startswith(f"setting {name}: is ")
     assert len(events(fiveobs_home, "job.completed")) == 3
     with pytest.raises(ConfigError, match=name) as refused:
         fiveobs.configure()

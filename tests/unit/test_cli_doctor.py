@@ -203,6 +203,10 @@ def test_a_refusal_leads_to_the_credentials(capsys, monkeypatch):
             "FLUENT_BIT_TLS_CA",
         ),
         ("h:1 could not be spoken to: OSError: 'h' is not a host name: x", "localhost"),
+        (
+            "the gRPC endpoint h:1 answered UNAVAILABLE; errors resolving h:1: [lookup error]",
+            "localhost is the container itself",
+        ),
         ("http://h answered 429 Too Many Requests", "quota"),
         ("http://h answered 404 Not Found", "http input"),
         ("something new", "logs of Fluent Bit"),

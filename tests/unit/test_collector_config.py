@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.peers.harness import prometheus
+from tests.peers.harness.collector import binary
 
 FOLDER = Path(__file__).resolve().parents[2] / "collector-config"
 YAML_FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))
@@ -99,18 +101,12 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def promtool() -> str:
-    path = shutil.which("promtool")
-    if path is None:
-        pytest.skip("promtool is not on PATH (it comes with Prometheus)")
-    return path
+    return prometheus.promtool()
 
 
 @pytest.fixture
 def collector() -> str:
-    built = Path.home() / ".cache/fiveobs/otelcol/build/otelcol-fiveobs"
-    if not built.exists():
-        pytest.skip(f"no Collector at {built} (otelcol-builder.yaml says how to build it)")
-    return str(built)
+    return str(binary())
 
 
 # --- each file by itself ---

@@ -30,7 +30,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 REPORTS = re.compile(r"^<!-- reports: (.+) -->$", re.MULTILINE)
-COMMAND = re.compile(r"^\$ (fiveobs [^#\n]*)", re.MULTILINE)
+COMMAND = re.compile(r"^\$ (fiveobs [^#|\n]*)", re.MULTILINE)
 #: What a page takes for granted whose text is not to hold it.
 GIVEN = {
     "docs/design/0001-architecture.md": """

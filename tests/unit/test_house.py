@@ -24,7 +24,7 @@ PACKAGE = ROOT / "fiveobs"
 #: From low to high: a module imports from its own layer and from those above it in this list only.
 #: A name stands for itself and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("exceptions", "_version", "_report", "_loading"),
+    ("exceptions", "_version", "_report", "_loading", "_yielding"),
     (
         *("types", "_ids", "_sizes", "_secrets", "_redact"),
         *("_parsers", "_defaults", "_settings", "_config", "_carrier", "_context", "_spec"),

@@ -119,6 +119,22 @@ def test_the_pause_that_a_destination_asks_for_is_kept(journal, asked, pause):
     assert len(destination.calls) == 2
 
 
+def test_a_flush_keeps_the_pause_that_a_destination_asked_for(journal):
+    """No request before it is over, and no waiting for a deadline that comes before that."""
+    clock, destination = Clock(), FakeDestination()
+    shipper = make_shipper(journal, destination, clock=clock)
+    appended(journal, range(3))
+    destination.script.append(DeliveryError("busy", retry_after_s=7.0))
+    shipper._turn()
+    shipper.start()
+    assert not shipper.flush(clock.now + 6.9)
+    assert len(destination.calls) == 1
+    clock.now += 7.1
+    assert shipper.flush(clock.now + 5.0)
+    assert len(destination.calls) == 2
+    shipper.close(clock.now + 5.0)
+
+
 @settings(deadline=None)
 @given(st.sets(st.integers(0, 99), max_size=6))
 def test_only_refused_records_are_dropped(poisoned):
