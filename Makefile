@@ -61,8 +61,24 @@ demo: $(VENV)/.ready-demo ## see all five tracks at work, with local receivers o
 test: $(VENV)/.ready-test ## run the tests that need nothing but this machine (ARGS="-k name")
 	$(RUN) -m pytest -q -n auto tests --ignore=tests/peers --ignore=tests/faults -m "not peer and not slow" $(ARGS)
 
+.PHONY: peers
+peers: $(VENV)/.ready-peers ## install the real programs that test-peers runs (Collector, Spotlight, …), outside the checkout
+	$(RUN) -m tests.peers.harness.install
+
+.PHONY: test-peers
+test-peers: $(VENV)/.ready-peers ## run the tests against real programs; those that are absent are skipped
+	$(RUN) -m pytest -q -n 2 --dist loadfile tests/peers $(ARGS)
+
+.PHONY: test-faults
+test-faults: $(VENV)/.ready-test ## kill, starve and black-hole workers and receivers, and count what arrives
+	$(RUN) -m pytest -q -n 2 tests/faults $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.ready-test ## workers at full speed while receivers come and go (ARGS="--seconds 3600 --seed 7")
+	$(RUN) -m tests.faults.soak $(ARGS)
+
 .PHONY: test-all
-test-all: $(VENV)/.ready-test ## run every test, peers and faults included
+test-all: $(VENV)/.ready-peers ## run every test, peers, faults and slow ones included
 	$(RUN) -m pytest -q tests $(ARGS)
 
 .PHONY: check
@@ -125,7 +141,7 @@ $(VENV)/.ready-demo: $(VENV)/.ready-base
 	$(call pip-install,$(VENV),-e '.[demo]')
 	@touch $@
 
-$(VENV)/.ready-test $(VENV)/.ready-check $(VENV)/.ready-build: $(VENV)/.ready-%: $(VENV)/.ready-base
+$(VENV)/.ready-test $(VENV)/.ready-peers $(VENV)/.ready-check $(VENV)/.ready-build: $(VENV)/.ready-%: $(VENV)/.ready-base
 	$(call pip-install,$(VENV),--group $*)
 	@touch $@
 

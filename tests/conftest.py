@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.support.normalizer import complaints_in_journal
 
 #: Variables that would change what a test sees, by how their names begin.
 PREFIXES = ("FIVEOBS_", "FLUENT_BIT_", "OTEL_", "SENTRY_", "CONNECTOR_")
@@ -30,3 +35,21 @@ def fiveobs_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     home = tmp_path / "fiveobs-home"
     monkeypatch.setenv("FIVEOBS_HOME", str(home))
     return home
+
+
+@pytest.fixture(autouse=True)
+def envelopes_are_valid(fiveobs_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail the test if Sentry would complain of an event in its journal, or in a capture's."""
+    found: list[str] = []
+    captured = sys.modules.get("fiveobs.testing._captured")
+    if captured is not None:  # a capture's journal goes when the capture ends
+        keep = captured.Captured.keep
+
+        def keep_and_judge(self: Any) -> None:
+            keep(self)
+            found.extend(complaints_in_journal(self.home / "journal"))
+
+        monkeypatch.setattr(captured.Captured, "keep", keep_and_judge)
+    yield
+    found += complaints_in_journal(fiveobs_home / "journal")
+    assert not found, "\n".join(["Sentry would complain:", *found])

@@ -1,0 +1,184 @@
+"""A real program in a process of its own, on loopback ports that nobody else takes."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, ClassVar, Self, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["CACHE", "HOST", "Program", "absent", "answers", "fetch", "free_port", "until"]
+
+T = TypeVar("T")
+HOST = "127.0.0.1"
+#: What is built or installed for the tests once and kept: outside the checkout.
+CACHE = Path(os.environ.get("FIVEOBS_TEST_CACHE") or Path.home() / ".cache" / "fiveobs")
+#: Below the range that outgoing connections are given, so that a port is free after a restart too.
+_FIRST_PORT, _LAST_PORT = 12_000, 31_999
+_dice = random.SystemRandom()
+#: How much of a program's output goes into a failure's message.
+_TAIL_CHARS = 4_000
+
+
+def absent(program: str, remedy: str) -> None:
+    """Skip the test because a program is not there; in CI (``CI=true``) fail it.
+
+    Args:
+        program: What is missing.
+        remedy: The command that gets it.
+    """
+    message = f"{program} is not here: {remedy}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def free_port() -> int:
+    """A port on the loopback that nothing listens on."""
+    while True:
+        port = _dice.randint(_FIRST_PORT, _LAST_PORT)
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        return port
+
+
+def fetch(url: str, *, accept: str = "*/*", timeout_s: float = 5.0) -> str:
+    """GET the address and return its text.
+
+    Raises:
+        OSError: There is no answer, or one that is no success.
+    """
+    request = urllib.request.Request(url, headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+        return str(answer.read().decode("utf-8", "replace"))
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of the address succeeds."""
+    try:
+        fetch(url, timeout_s=1.0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def until(true: Callable[[], T], *, timeout_s: float = 30.0, what: str = "it") -> T:
+    """Wait until ``true()`` is so and return its value.
+
+    Raises:
+        TimeoutError: It was not so within ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not (value := true()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} was not so within {timeout_s} s; last: {value!r}")
+        time.sleep(0.02)
+    return value
+
+
+class Program:
+    """One program; subclasses say what to run and when it is ready.
+
+    A program that was stopped or killed can be started again: ports and files stay the same.
+
+    Args:
+        folder: Where it keeps its files; its output goes to ``<name>.log`` there.
+    """
+
+    name: ClassVar[str]
+    start_timeout_s: ClassVar[float] = 30.0
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._log_path = folder / f"{self.name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # -- what a subclass says
+
+    def command(self) -> list[str]:
+        """The command line. Calls `absent` if the program is not installed."""
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        """Variables to set for it."""
+        return {}
+
+    def is_ready(self) -> bool:
+        """Whether it takes what is sent to it."""
+        raise NotImplementedError
+
+    # -- what a test uses
+
+    def start(self) -> Self:
+        """Start it and wait until it is ready."""
+        command = self.command()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._log_path.open("ab") as log:
+            self._process = self._spawn(command, log)
+        deadline = time.monotonic() + self.start_timeout_s
+        while not self.is_ready():
+            code = self._process.poll()
+            if code is not None:
+                raise AssertionError(f"{self.name} ended with {code}:\n{self.output}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"{self.name} was not ready in time:\n{self.output}")
+            time.sleep(0.02)
+        return self
+
+    def stop(self, *, timeout_s: float = 20.0) -> None:
+        """Ask it to end, by SIGTERM to its process id, and wait; idempotent."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(
+                f"{self.name} did not end within {timeout_s} s:\n{self.output}"
+            ) from None
+
+    def kill(self) -> None:
+        """End it at once, by SIGKILL to its process id; idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    @property
+    def output(self) -> str:
+        """The end of what it printed."""
+        text = self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+        return text[-_TAIL_CHARS:]
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def _spawn(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**os.environ, **self.environment()},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
