@@ -1,0 +1,56 @@
+"""Forks of every kind, with all tracks: what parents and children did arrives, once counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.worker_runs import settle, spawn
+from tests.support.workers import Destinations
+
+
+def _run(there: Destinations, *args: object) -> list[dict[str, Any]]:
+    with spawn("wk_forks", *args, settings=there.settings()) as process:
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [each for each in told if "hung" in each or each.get("flushed") is False] == []
+    return [each for each in told if "flushed" not in each]
+
+
+@pytest.mark.parametrize("leave", ["flush", "abrupt"])
+@pytest.mark.parametrize("parent", ["idle", "never"])
+def test_children_recycled_after_each_task_lose_nothing(
+    parent: str, leave: str, fiveobs_home: Path
+) -> None:
+    """Whether they flush before ``os._exit`` or not, and whatever the parent does or leaves."""
+    with Destinations() as there:
+        told = _run(there, "prefork", parent, leave, 8)
+        if leave == "flush":  # then nobody else is needed
+            received = {record.get("job_id") for _, _, record in there.forward.records}
+            jobs = [each["job"] for each in told]
+            assert set(jobs[parent == "idle" :]) <= received
+        found = settle(there, fiveobs_home, told)
+    assert len(told) == 8 + (parent == "idle")
+    assert found["metrics"].held == len(told) + 1  # and the successor's
+
+
+def test_forks_from_c_lose_nothing(fiveobs_home: Path) -> None:
+    """They run no hook of Python's; parent and children deliver all tracks all the same."""
+    with Destinations() as there:
+        told = _run(there, "c_fork", 4)
+        found = settle(there, fiveobs_home, told)
+    assert len(told) == 8
+    assert {each.repeats for each in found.values()} == {0}
+
+
+def test_a_fork_while_every_lock_of_ours_is_held_loses_nothing(fiveobs_home: Path) -> None:
+    """A child waits for none of the locks that a thread of its parent held, at any moment."""
+    with Destinations() as there:
+        told = _run(there, "locks_held", 4)
+        assert told.pop()["locks"] >= 10
+        settle(there, fiveobs_home, told)
+    assert len(told) == 5
