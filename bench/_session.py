@@ -68,19 +68,26 @@ class CaseResult:
     delivered: dict[str, list[float]] = field(default_factory=dict)
 
 
-def run_case(plan: Plan, receivers: ReceiverProcess, *, check: bool = True) -> CaseResult:
+def run_case(
+    plan: Plan,
+    receivers: ReceiverProcess,
+    *,
+    check: bool = True,
+    program: str = "bench._measure",
+) -> CaseResult:
     """Run one case in a process and a folder of its own.
 
     Args:
         plan: What to run; its ``home`` is replaced by a fresh folder.
         receivers: The destinations; their counts are cleared first.
         check: Compare what they counted with what the case expects.
+        program: The module that measures.
     """
     receivers.command(clear=True)
     with tempfile.TemporaryDirectory(prefix="fiveobs-bench-") as home:
         plan = replace(plan, home=home)
         try:
-            ended, ended_at_s = _execute(plan)
+            ended, ended_at_s = _execute(plan, program)
         except subprocess.TimeoutExpired:
             return CaseResult(case=plan.case, problem=f"not done after {_CASE_TIMEOUT_S:.0f} s")
     if ended.returncode != 0:
@@ -93,10 +100,10 @@ def run_case(plan: Plan, receivers: ReceiverProcess, *, check: bool = True) -> C
     return result
 
 
-def _execute(plan: Plan) -> tuple[subprocess.CompletedProcess[str], float]:
+def _execute(plan: Plan, program: str) -> tuple[subprocess.CompletedProcess[str], float]:
     module = importlib.import_module(f"bench.baselines.{MODULES[plan.case]}")
     ended = subprocess.run(
-        [sys.executable, "-m", "bench._measure"],
+        [sys.executable, "-m", program],
         cwd=ROOT,
         env={**_clean_environment(), **module.environment(plan)},
         input=plan.dumps() + "\n",
