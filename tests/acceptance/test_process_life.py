@@ -57,7 +57,7 @@ def test_what_forked_children_did_arrives(program: str, fiveobs_home: Path) -> N
 
 def test_a_fork_from_c_is_noticed(fiveobs_home: Path) -> None:
     """It runs no hook of Python's; each child has a journal of its own all the same."""
-    assert workers.run("lives", "c_fork") == []
+    assert workers.run("lives", "c_fork", settings={"FIVEOBS_HEARTBEAT_INTERVAL": "60"}) == []
     records = workers.events(fiveobs_home)
     assert _completed(records) == ["job-0", "job-1", "job-2", "job-3"]
     assert len({record["worker_id"] for record in records}) == 4

@@ -59,12 +59,12 @@ def prefork(parent: str, leave: str, children: str) -> None:
 
 
 def c_fork(children: str) -> None:
-    """A fork that runs none of Python's hooks, amid deliveries of all tracks."""
+    """A fork that runs none of Python's hooks, between deliveries of all tracks."""
     fork = ctypes.PyDLL(None).fork
     for _ in range(int(children)):
         wk_obeys.job()
         fiveobs.flush()
-        # CPython itself cannot cope with a thread that wants the interpreter just then.
+        # Until every thread of ours sleeps: CPython itself cannot cope with one that is awake.
         child("exit", lambda: time.sleep(0.2) or fork())  # type: ignore[func-returns-value]
 
 
