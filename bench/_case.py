@@ -34,6 +34,8 @@ class Plan:
     #: Whether to flush before ``shutdown``, however long it takes; without it, ``shutdown`` alone
     #: has its deadline to send what it can.
     flush_first: bool = True
+    #: The last of every so many jobs fails; 0: none does.
+    fail_every: int = 0
 
     @property
     def all_jobs(self) -> int:
@@ -65,7 +67,12 @@ class Case:
 
 
 def work_for(plan: Plan) -> Job:
-    """The job's body: a small function returning a small dict, with ``job_us`` of CPU if asked."""
+    """The job's body: a small function returning a small dict, with ``job_us`` of CPU if asked.
+
+    It raises ``ValueError`` where the plan says so.
+    """
+    if plan.fail_every:
+        return _failing(plan.fail_every)
     if not plan.job_us:
         return _work
     import time
@@ -79,6 +86,15 @@ def work_for(plan: Plan) -> Job:
         return {"id": job_data["id"], "ok": True, "rows": 128}
 
     return busy_work
+
+
+def _failing(every: int) -> Job:
+    def work(job_data: dict[str, Any]) -> dict[str, Any]:
+        if int(job_data["id"][4:]) % every == every - 1:
+            raise ValueError(job_data["id"])
+        return {"id": job_data["id"], "ok": True, "rows": 128}
+
+    return work
 
 
 def _work(job_data: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,8 @@
 all together) down (nobody listens), black-holed (accepted, never answered) and slow; in interleaved
 rounds, each in a fresh process, with the receivers in a process of their own. It prints the wall
 time in the job's thread, the longest stall and what of it can be ours, and the time from the last
-job to the end of the process, which ``shutdown(timeout_s=5)`` bounds.
+job to the end of the process, which ``shutdown(timeout_s=5)`` bounds. One job in 200 fails, in
+every condition, and is timed like the others.
 
 A machine that others use stalls everybody. So each slow job's wall time is taken apart (see
 :mod:`bench._stalls`), and a control runs in the same rounds: the same loop without fiveobs, whose
@@ -34,6 +35,8 @@ DESTINATIONS = ("otlp", "forward", "sentry", "all")
 CONDITIONS = ("down", "blackhole", "slow")
 #: What `slow` waits before each answer.
 SLOW_S = 1.0
+#: One job in so many fails, so that there is something to send to Sentry.
+FAIL_EVERY = 200
 #: CPU that a job of the control spends.
 CONTROL_US = 50
 #: What is let pass beyond the deadline of shutdown(): the interpreter's own end.
@@ -119,6 +122,7 @@ def _run(trial: Trial, options: argparse.Namespace, receivers: ReceiverProcess) 
         home="",
         sinks=receivers.addresses,
         flush_first=False,
+        fail_every=0 if is_control else FAIL_EVERY,
     )
     which = {} if trial.destination in ("all", "-") else {"receiver": trial.destination}
     if trial.condition == "down":

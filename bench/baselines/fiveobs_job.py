@@ -94,4 +94,6 @@ def _expected(plan: Plan) -> dict[str, float]:
     }
     if plan.case != "fiveobs-sampled-out":
         expected["otlp.spans"] = plan.all_jobs
+    if plan.fail_every:
+        expected["sentry.items.event"] = plan.all_jobs // plan.fail_every
     return expected
