@@ -16,7 +16,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from fiveobs._parsers import UNSET, UnusableError
-from fiveobs._settings import SETTINGS, Setting
+from fiveobs._setting import Setting
+from fiveobs._settings import SETTINGS
 from fiveobs.exceptions import ConfigError
 
 __all__ = ["MASK", "Config", "describe", "load_config"]
@@ -42,6 +43,8 @@ class Config:
     home: Path
     worker_id: str
     machine_id: str
+    tenant_id: str
+    project_id: str
     connector_logging: bool
     enabled: bool
     log_level: str

@@ -47,6 +47,24 @@ def process() -> psutil.Process:
     return _process_of(os.getpid())
 
 
+def identity() -> dict[str, str]:
+    """Which process of which machine this is, however ids repeat, as a resource attribute.
+
+    ``fiveobs.process`` is the id of the system's present run (the same in all its containers), the
+    number of the process's pid namespace, and the tick of its start: who sees the process id can
+    tell whether it is still this process. Empty where there is no ``/proc``.
+
+    Source: proc(5), ``/proc/sys/kernel/random/boot_id``, field 22 of ``/proc/self/stat``.
+    """
+    try:
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+        started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return {}
+    return {"fiveobs.process": f"{boot_id}/{namespace}/{started}"}
+
+
 def usage() -> Usage:
     """What this process has used; about 30 µs."""
     global _last_rss_bytes
@@ -91,6 +109,22 @@ def memory_limit(root: Path = _CGROUP) -> MemoryLimit:
         if limit_bytes is not None and used_bytes is not None and limit_bytes < memory.total:
             return MemoryLimit(used_bytes, limit_bytes)
     return MemoryLimit(memory.total - memory.available, memory.total)
+
+
+def cpu_count(root: Path = _CGROUP) -> float | None:
+    """CPUs that the process may use: those it is bound to, or less where its container has less."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quotas = [_quota(folder) for folder in [*_own_groups(root), root]]
+    return min((float(each) for each in (bound, *quotas) if each), default=None)
+
+
+def _quota(folder: Path) -> float | None:
+    """CPUs by cgroup v2's ``cpu.max``: microseconds of CPU time in each period, or ``max``."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
 
 
 def _cgroup_files(root: Path) -> list[tuple[Path, str, str]]:

@@ -335,9 +335,10 @@ class Job:
         if not self.is_active or (not paused and now - self._asked_at < _CONTROL_PAUSE_S):
             return False
         self._asked_at = now
-        action = self._requested()
-        if action == "stop":
-            raise JobStopped(f"{self.name} ({self.job_id}) was asked to stop")
+        asked = self._requested()
+        action = None if asked is None else asked.action
+        if asked is not None and action == "stop":
+            raise JobStopped(f"{self.name} ({self.job_id}) was asked to stop{_by(asked)}")
         if action == "pause" and not paused:
             self.status = JobStatus.PAUSED
             self._emit("job.paused", f"{self.name} paused", {})
@@ -346,12 +347,12 @@ class Job:
             self._emit("job.resumed", f"{self.name} resumed", {})
         return self.status is JobStatus.PAUSED
 
-    def _requested(self) -> str | None:
+    def _requested(self) -> _control.Request | None:
         try:
             pipeline = _runtime.get()
             if pipeline is None:
                 return None
-            return _control.requested(pipeline.config.home, self.job_id)
+            return _control.requested(pipeline.config.home, pipeline.run_of(self))
         except Exception as exc:
             report("job.checkpoint", f"{type(exc).__name__}: {exc}")
             return None
@@ -391,6 +392,12 @@ class Job:
     def _is_elsewhere(self, pid: int) -> bool:
         """Whether this is a forked copy: the process that began the job also ends it."""
         return self._pid != pid
+
+
+def _by(asked: _control.Request) -> str:
+    """By whom and why, as far as that was said."""
+    by = f" by {asked.by}" if asked.by else ""
+    return f"{by}: {asked.reason}" if asked.reason else by
 
 
 def _shown(value: object) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import monotonic, perf_counter_ns, thread_time_ns, time_ns
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fiveobs import _context, _control, _runtime
@@ -12,7 +14,7 @@ from fiveobs._failure import error_data, error_line
 from fiveobs._ids import clean_id, clean_text
 from fiveobs._job import Job
 from fiveobs._report import report
-from fiveobs._spec import JobSpec, per_call
+from fiveobs._spec import JobSpec, needs, per_call
 from fiveobs.exceptions import JobStopped
 from fiveobs.types import JobStatus
 
@@ -172,7 +174,26 @@ def _started_data(
         data["queue_wait_s"] = max((job.started_at_ns - link.queued_at_ns) / 1e9, 0.0)
     if job.has_attributes:
         data["attributes"] = pipeline.redactor.clean(job.attributes)
+    if spec.depends_on is not None:
+        _add_needs(pipeline, job, data, args, kwargs)
     return data
+
+
+def _add_needs(
+    pipeline: Pipeline,
+    job: Job,
+    data: dict[str, Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Name the jobs that this one needs, as far as any are named."""
+    needed = needs(job._spec.depends_on, args, kwargs)
+    if needed:
+        # Ids are not for the redactor, which would mask those that look like a card's number.
+        data["depends_on"] = {
+            job_id: None if reason is None else pipeline.redactor.clean(clean_text(reason, 500))
+            for job_id, reason in needed.items()
+        }
 
 
 # --- the end -----------------------------------------------------------------------------------
@@ -199,7 +220,7 @@ def end(job: Job, error: BaseException | None, result: Any = None) -> None:
                     raise
                 finally:
                     if job._asked_at:  # it has looked; the next attempt is not asked any more
-                        _control.clear(pipeline.config.home, job.job_id)
+                        _control.clear(pipeline.config.home, pipeline.run_of(job))
                 pipeline.overhead_ns += job._overhead_ns + perf_counter_ns() - ended_ns
     except Exception as exc:
         report("observe_job", f"the end of {job.name}: {type(exc).__name__}: {exc}")
@@ -328,6 +349,8 @@ def announce(pipeline: Pipeline, job: Job, given: dict[str, Any]) -> None:
         data["attributes"] = pipeline.redactor.clean(job.attributes)
     if job.input_size_bytes is not None:
         data["input_size_bytes"] = job.input_size_bytes
+    if job._spec.depends_on is not None:
+        _add_needs(pipeline, job, data)
     pipeline.emit(job._fields, "job.received", "info", f"{job.name} received", data)
 
 

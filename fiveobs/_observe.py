@@ -16,7 +16,7 @@ from fiveobs._context import current
 from fiveobs._job import Job
 from fiveobs._lifecycle import announce, begin, complete, end, newest, resume, suspend
 from fiveobs._report import report
-from fiveobs._spec import JobSpec, PerCall
+from fiveobs._spec import DependsOn, JobSpec, PerCall
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,6 +97,7 @@ def observe_job(
     attributes: Mapping[str, Any] | None = None,
     capture_args: bool = False,
     monitor: str | Mapping[str, Any] | None = None,
+    depends_on: DependsOn = None,
 ) -> JobObserver: ...
 
 
@@ -115,13 +116,15 @@ def observe_job(
     attributes: Mapping[str, Any] | None = None,
     capture_args: bool = False,
     monitor: str | Mapping[str, Any] | None = None,
+    depends_on: DependsOn = None,
 ) -> Any:
     """Observe a piece of work on all five tracks, with one set of ids.
 
     As a decorator, plain or with arguments, each call is a job; as a context manager (``with`` or
     ``async with``), the block is. A job inside another one is its child. ``job_id``,
-    ``session_id``, ``request_id``, ``attempt`` and ``carrier`` may be functions: each call gives
-    them the job's arguments, so a consumer can say ``carrier=lambda message: message.headers``.
+    ``session_id``, ``request_id``, ``attempt``, ``carrier`` and ``depends_on`` may be functions:
+    each call gives them the job's arguments, so a consumer can say
+    ``carrier=lambda message: message.headers``.
 
     Args:
         name: What kind of job it is, for example ``"resize-image"``; the function's name if left
@@ -138,6 +141,9 @@ def observe_job(
         capture_args: Keep the arguments (redacted, cut) in the job's first event.
         monitor: Send cron check-ins to Sentry under this monitor slug, or under ``slug`` of a
             mapping with a monitor configuration (``schedule``, ``timezone``, …).
+        depends_on: Ids of jobs that must be done before this one, or a mapping from each id to the
+            reason (``{job_id: "Dataset must be validated"}``); may be a function, too. Recorded
+            and shown, not enforced: nothing waits for them.
 
     Returns:
         The decorated function, with its signature and type; or a decorator and context manager.
@@ -163,6 +169,7 @@ def observe_job(
         attributes=attributes,
         capture_args=capture_args,
         monitor=monitor,
+        depends_on=depends_on,
     )
     return JobObserver(spec, is_named=name is not None)
 
@@ -179,6 +186,7 @@ def announce_job(
     queue: str | None = None,
     attributes: Mapping[str, Any] | None = None,
     input_size_bytes: int | None = None,
+    depends_on: DependsOn = None,
 ) -> dict[str, str]:
     """Record ``job.received`` where a job is put into a queue. Never raises.
 
@@ -194,11 +202,12 @@ def announce_job(
         queue: The queue's name.
         attributes: Attached to the event.
         input_size_bytes: Size of the payload.
+        depends_on: Ids of jobs that must be done before; as ``observe_job`` has it.
 
     Returns:
         The carrier to send along: ``observe_job(..., carrier=headers)`` takes it.
     """
-    spec = JobSpec(name, service=service, queue=queue, attributes=attributes)
+    spec = JobSpec(name, service=service, queue=queue, attributes=attributes, depends_on=depends_on)
     job = Job(spec, current.get())
     job.input_size_bytes = input_size_bytes
     try:

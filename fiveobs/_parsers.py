@@ -88,6 +88,13 @@ def text(value: Any) -> str:
     raise UnusableError("text on one line")
 
 
+def identifier(value: Any) -> str:
+    """An id that stands in URLs: 1 to 64 letters, digits, dots, underscores and hyphens."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value.strip()):
+        return value.strip()
+    raise UnusableError("1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+
+
 def sentry_name(longest: int, forbidden: str, *words: str) -> Parser:
     """A text that Sentry files events under; what it would discard is refused here.
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from fiveobs import _bus, _figures
+from fiveobs import _bus, _control, _figures
 from fiveobs._context import current
 from fiveobs._failure import error_data
 from fiveobs._fanout import Fanout
@@ -129,11 +129,20 @@ class Pipeline:
             "host.id": self.base["machine_id"],
             "host.name": socket.gethostname(),
             "process.pid": self.pid,
+            **_figures.identity(),
             "telemetry.sdk.language": "python",
             **self.config.resource_attributes,
+            **self._tenancy("fiveobs.{}.id"),
             # Last: OTEL_SERVICE_NAME comes before the service.name of OTEL_RESOURCE_ATTRIBUTES.
             "service.name": self.config.service,
         }
+
+    def _tenancy(self, name: str) -> dict[str, str]:
+        """Tenant and project, if they are not the default ones: what others need not know."""
+        found = {"tenant": self.config.tenant_id, "project": self.config.project_id}
+        if set(found.values()) == {"default"}:
+            return {}
+        return {name.format(key): value for key, value in found.items()}
 
     # --- emitting ----------------------------------------------------------------------------
 
@@ -168,6 +177,10 @@ class Pipeline:
     def fields_of(self, job: Job) -> dict[str, Any]:
         """A job's ids; in a fork of the process where it began, with the present worker's."""
         return job._fields if job._pid == self.pid else {**job._fields, **self.base}
+
+    def run_of(self, job: Job) -> _control.Run:
+        """The job's present run, as whoever may ask something of it names it."""
+        return _control.run_of(self.journal.resource, job.job_id, job.attempt, job.span_id)
 
     def emit_for(
         self,
@@ -286,6 +299,9 @@ class Pipeline:
     def start(self) -> None:
         """Say that the worker is there, and begin to ship."""
         data = {"resource": self.journal.resource, "pid": self.pid}
+        cpus = _figures.cpu_count()
+        if cpus:
+            data["cpu_count"] = cpus
         self._say("worker.started", "worker started", data)
         self.start_threads()
 
@@ -333,7 +349,9 @@ class Pipeline:
             "memory_used_bytes": memory.used_bytes,
             "memory_limit_bytes": memory.limit_bytes,
         }
-        self._say("worker.heartbeat", f"{len(self.active)} active jobs", data)
+        # Also here: the journal's first file, which says it too, may be deleted before it is read.
+        fields = {"service": self.config.service, **self._tenancy("{}_id"), **self.base}
+        self.emit(fields, "worker.heartbeat", "info", f"{len(self.active)} active jobs", data)
 
     def _maintain(self) -> None:
         self.journal.maintain()

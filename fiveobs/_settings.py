@@ -6,44 +6,16 @@ from it. Holds data only; safe in any thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 from fiveobs import _defaults as defaults
 from fiveobs import _parsers as parse
-from fiveobs._defaults import Reader
 from fiveobs._parsers import Parser
+from fiveobs._setting import Setting
 
-__all__ = ["SETTINGS", "TRACKS", "Setting"]
-
-#: The groups in which settings are shown, in this order.
-TRACKS: Final = ("general", "events", "logs", "traces", "metrics", "errors", "redaction")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
-    """One setting: where it comes from and what it means."""
-
-    #: The name of the `Config` field and of the argument of ``configure()``.
-    attr: str
-    #: The variables that set it; the first that is set wins. None: only ``configure()`` sets it.
-    env: tuple[str, ...]
-    #: Reads text or a Python value.
-    parse: Parser
-    #: The value when nothing sets it; a callable works it out.
-    default: Any
-    #: One sentence, for ``fiveobs config`` and the reference page.
-    doc: str
-    #: The group it is shown in: one of `TRACKS`.
-    track: str = "general"
-    #: ``True`` where the value is masked wherever it is shown.
-    secret: bool = False
-    #: The default in words, where it is worked out.
-    default_text: str = ""
-    #: How to read the variables that do not hold the value itself.
-    readers: Mapping[str, Reader] = field(default_factory=dict)
+__all__ = ["SETTINGS"]
 
 
 def _group(track: str, *settings: Setting) -> tuple[Setting, ...]:
@@ -173,6 +145,20 @@ _GENERAL: Final = _group(
         default=defaults.hostname,
         default_text="the host name",
         doc="The name of this machine in every record.",
+    ),
+    Setting(
+        attr="tenant_id",
+        env=("FIVEOBS_TENANT_ID",),
+        parse=parse.identifier,
+        default="default",
+        doc="The tenant whose jobs this process runs, as the monitor's URLs name it.",
+    ),
+    Setting(
+        attr="project_id",
+        env=("FIVEOBS_PROJECT_ID",),
+        parse=parse.identifier,
+        default="default",
+        doc="The tenant's project whose jobs this process runs.",
     ),
     Setting(
         attr="connector_logging",

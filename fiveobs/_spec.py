@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from fiveobs._ids import MAX_NAME_LENGTH, clean_text
+from fiveobs._ids import MAX_NAME_LENGTH, clean_id, clean_text
 from fiveobs._report import report
 
 #: A value, or a function of the job's arguments that gives it.
 PerCall: TypeAlias = str | int | Callable[..., Any] | None
 
+#: Ids of jobs, or each with the reason, or a function of the job's arguments that gives either.
+DependsOn: TypeAlias = str | Iterable[str] | Mapping[str, str | None] | Callable[..., Any] | None
+
+#: Jobs that one job may need; more are left out, with a report.
+MAX_DEPENDENCIES = 100
 #: What a 64-bit integer holds.
 _INT_LIMIT = 1 << 63
 
@@ -24,6 +29,7 @@ class JobSpec:
         "attributes",
         "capture_args",
         "carrier",
+        "depends_on",
         "is_per_call",
         "is_quick",
         "job_id",
@@ -51,6 +57,7 @@ class JobSpec:
         attributes: Mapping[str, Any] | None = None,
         capture_args: bool = False,
         monitor: str | Mapping[str, Any] | None = None,
+        depends_on: DependsOn = None,
     ) -> None:
         self.name = clean_name(name, "job")
         self.service = clean_name(service, "service") if service is not None else None
@@ -64,6 +71,7 @@ class JobSpec:
         self.attributes = _mapping(attributes)
         self.capture_args = capture_args
         self.monitor = monitor
+        self.depends_on = depends_on
         #: Whether something about the identity must be worked out for each call.
         self.is_per_call = any(
             value is not None for value in (job_id, session_id, request_id, attempt, carrier)
@@ -127,6 +135,29 @@ def _mapping(attributes: Mapping[str, Any] | None) -> dict[str, Any] | None:
     except Exception as exc:
         report("attributes", f"{type(exc).__name__}: attributes are a mapping; they are left out")
         return None
+
+
+def needs(
+    depends_on: DependsOn, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The jobs that a job needs, each with the reason or ``None``; what is no id is left out."""
+    given = per_call(depends_on, args, kwargs)
+    if given is None:
+        return {}
+    try:
+        pairs = given if isinstance(given, Mapping) else dict.fromkeys(_ids(given))
+        cleaned = {clean_id(job_id): reason for job_id, reason in pairs.items()}
+        found = {job_id: reason for job_id, reason in cleaned.items() if job_id}
+    except Exception as exc:
+        report("depends_on", f"{type(exc).__name__}: depends_on are ids of jobs; they are left out")
+        return {}
+    if len(found) > MAX_DEPENDENCIES:
+        report("depends_on", f"{len(found)} jobs are needed: {MAX_DEPENDENCIES} of them are kept")
+    return dict(list(found.items())[:MAX_DEPENDENCIES])
+
+
+def _ids(given: Any) -> Iterable[Any]:
+    return (given,) if isinstance(given, str | int) else given
 
 
 def per_call(value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -29,6 +29,7 @@ MEASURED = frozenset(
         b"job.stopped",
         b"job.cancelled",
         b"job.interrupted",
+        b"job.lost",
         b"stage.completed",
         b"stage.failed",
         b"metric",

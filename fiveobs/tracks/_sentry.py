@@ -162,6 +162,11 @@ def capture(error: BaseException) -> str | None:
         return sentry_sdk.capture_event({"level": "error", "exception": {"values": [value]}})
 
 
+def send(event: Any) -> str | None:
+    """Send an event through the present client; its id, or ``None`` if it was dropped."""
+    return sentry_sdk.capture_event(event)
+
+
 class Transaction:
     """A running transaction with the job's ids, in a scope of its own.
 

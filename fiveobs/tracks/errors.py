@@ -116,6 +116,37 @@ class ErrorsTrack:
         if self._check_ins:
             self._check_out(job, data["duration_s"])
 
+    def capture_lost(self, fields: Mapping[str, Any], context: Mapping[str, Any]) -> str | None:
+        """Send that a job of another process is lost; the event's id, ``None`` if it is not sent.
+
+        Args:
+            fields: The ids of the job.
+            context: What is known of it: ``message``, ``cause`` and more.
+        """
+        if not _is_active():
+            return None
+        from fiveobs.tracks import _sentry
+
+        error = {"type": "JobLost", "value": context["message"]}
+        trace = {"trace_id": fields.get("trace_id"), "span_id": fields.get("span_id"), "op": "job"}
+        tags = {
+            k: v for k, v in fields.items() if k.endswith("_id") or k in ("service", "job_name")
+        }
+        return _sentry.send(
+            {
+                "level": "error",
+                "exception": {"values": [error]},
+                "contexts": {"trace": trace, "job": self._redactor.clean(context)},
+                "tags": {**tags, "attempt": str(fields.get("attempt", 1))},
+                # Not by the message: it names the process, and each would be an issue of its own.
+                "fingerprint": [
+                    "fiveobs",
+                    "lost",
+                    *map(str, (fields.get("service"), fields.get("job_name"), context["cause"])),
+                ],
+            }
+        )
+
     def close(self) -> None:
         """Let go of the SDK, if it was loaded."""
         if "fiveobs.tracks._sentry" in sys.modules:

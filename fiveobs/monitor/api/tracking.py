@@ -1,0 +1,329 @@
+"""Routes of the tracking API: what a job does, did and will do, and many jobs at once.
+
+Reads only; runs in threads, because the store's drivers block.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any, Literal, TypeAlias
+
+import orjson
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
+from pydantic import BeforeValidator, WithJsonSchema
+
+from fiveobs.monitor.api.dependencies import Scope, require
+from fiveobs.monitor.tracker import Batch, LogFilter, Tracker
+from fiveobs.monitor.tracking.logs import LEVELS
+from fiveobs.monitor.tracking.metrics import METRICS
+from fiveobs.monitor.tracking.models import (
+    BatchAnswer,
+    DependenciesAnswer,
+    LogsAnswer,
+    MetricsAnswer,
+    ProgressAnswer,
+    TimelineAnswer,
+)
+from fiveobs.monitor.tracking.timeline import Granularity
+
+__all__ = [
+    "JobId",
+    "get_batch",
+    "get_dependencies",
+    "get_logs",
+    "get_metrics",
+    "get_progress",
+    "get_timeline",
+    "router",
+    "tracker",
+]
+
+#: Jobs that can be named in one request, and that are answered where none is.
+MOST_JOBS, DEFAULT_JOBS = 1_000, 100
+#: Longest id, in characters.
+_MOST_ID = 256
+_INTERVALS_S = {"1m": 60, "5m": 300, "15m": 900}
+_RFC3339 = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+#: For the document: what `_wanted` takes, and says more clearly.
+_METRICS_PATTERN = "^({0})(,({0}))*$".format("|".join(METRICS))
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+router = APIRouter(
+    prefix="/api/{tenantId}/{projectId}/execution",
+    tags=["Tracking"],
+    dependencies=[Depends(require("viewer"))],
+)
+
+
+def tracker(request: Request) -> Tracker:
+    """The one that makes the answers of this application."""
+    state = request.app.state
+    found: Tracker | None = getattr(state, "tracker", None)
+    if found is None:
+        found = state.tracker = Tracker(state.store)
+    return found
+
+
+def _to_us(value: object) -> int:
+    """RFC 3339 to microseconds since 1970.
+
+    Raises:
+        ValueError: It is none, or has no time zone.
+    """
+    text = value.replace(" ", "+") if isinstance(value, str) and value.count("T") else value
+    if not isinstance(text, str) or not _RFC3339.fullmatch(text):
+        raise ValueError("not a time as in RFC 3339, for example 2024-01-20T10:30:00Z")
+    try:
+        return (datetime.fromisoformat(text.upper()) - _EPOCH) // timedelta(microseconds=1)
+    except (ValueError, OverflowError) as exc:
+        raise ValueError(f"not a time that there is: {exc}") from exc
+
+
+def _comma_separated(value: object) -> list[str]:
+    return [part for part in (each.strip() for each in str(value).split(",")) if part]
+
+
+#: In the query RFC 3339, here microseconds since 1970.
+Moment: TypeAlias = Annotated[
+    int, BeforeValidator(_to_us), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+Answers: TypeAlias = Annotated[Tracker, Depends(tracker)]
+JobId: TypeAlias = Annotated[
+    str, Path(alias="jobId", min_length=1, max_length=_MOST_ID, description="The job identifier")
+]
+Level: TypeAlias = Literal["DEBUG", "INFO", "WARN", "ERROR"]
+Status: TypeAlias = Literal[
+    "Running",
+    "Queued",
+    "Completed",
+    "Failed",
+    "Paused",
+    "Stopped",
+    "Cancelled",
+    "Interrupted",
+    "Lost",
+]
+
+
+@cache
+def _examples() -> dict[str, Any]:
+    text = files("fiveobs.monitor.tracking").joinpath("examples.json").read_bytes()
+    found: dict[str, Any] = orjson.loads(text)
+    return found
+
+
+def _example(name: str) -> dict[int | str, dict[str, Any]]:
+    """The published example of an answer, for the OpenAPI document."""
+    return {200: {"content": {"application/json": {"example": _examples()[name]}}}}
+
+
+def _unknown(job_id: str) -> HTTPException:
+    return HTTPException(404, f"there is no job {job_id!r} in this project")
+
+
+_RAW_EXAMPLE = (
+    "2024-01-20T10:30:15Z INFO DataLoader [Initialization] Starting data load "
+    '{"datasetSize":"45.7 MB"}\n'
+)
+
+
+def _logs_responses() -> dict[int | str, dict[str, Any]]:
+    found = _example("logs")
+    text = {"schema": {"type": "string"}, "example": _RAW_EXAMPLE}
+    found[200]["content"]["text/plain"] = text
+    return found
+
+
+@router.get(
+    "/job/{jobId}/logs",
+    summary="Get job execution logs",
+    response_model=LogsAnswer,
+    responses=_logs_responses(),
+)
+def get_logs(
+    *,
+    scope: Scope,
+    answers: Answers,
+    job_id: JobId,
+    level: Annotated[Level, Query(description="The least level that is shown")] = "INFO",
+    from_time: Annotated[
+        Moment | None, Query(alias="fromTime", description="Get logs from this timestamp")
+    ] = None,
+    to_time: Annotated[
+        Moment | None, Query(alias="toTime", description="Get logs until this timestamp")
+    ] = None,
+    limit: Annotated[
+        int,
+        Query(
+            ge=1,
+            le=10_000,
+            description="Maximum number of entries: with fromTime the first ones from there on, "
+            "without it the last ones; always the oldest first",
+        ),
+    ] = 1_000,
+    log_format: Annotated[
+        Literal["structured", "raw"],
+        Query(alias="format", description="JSON, or one line of text for each entry"),
+    ] = "structured",
+) -> Any:
+    """Every event and log line of the job: progress, warnings, errors and figures included."""
+    wanted = LogFilter(LEVELS[level], from_time, to_time, limit)
+    try:
+        if log_format == "raw":
+            text = answers.raw_logs(scope.project_key, job_id, wanted)
+            return Response(text, media_type="text/plain; charset=utf-8")
+        return answers.logs(scope.project_key, job_id, wanted)
+    except KeyError as exc:
+        raise _unknown(job_id) from exc
+
+
+@router.get("/job/{jobId}/progress", summary="Track job progress", responses=_example("progress"))
+def get_progress(*, scope: Scope, answers: Answers, job_id: JobId) -> ProgressAnswer:
+    """How far the job is, stage by stage, and when it is expected to end."""
+    try:
+        return answers.progress(scope.project_key, job_id)
+    except KeyError as exc:
+        raise _unknown(job_id) from exc
+
+
+@router.get(
+    "/job/{jobId}/timeline", summary="Get job execution timeline", responses=_example("timeline")
+)
+def get_timeline(
+    *,
+    scope: Scope,
+    answers: Answers,
+    job_id: JobId,
+    include_sub_events: Annotated[
+        bool, Query(alias="includeSubEvents", description="Log lines below WARN too")
+    ] = False,
+    granularity: Annotated[
+        Granularity,
+        Query(description="Progress once a second, once a minute, or not at all"),
+    ] = "minutes",
+) -> TimelineAnswer:
+    """What happened to the job, in order, and what is expected to."""
+    try:
+        return answers.timeline(
+            scope.project_key, job_id, granularity, sub_events=include_sub_events
+        )
+    except KeyError as exc:
+        raise _unknown(job_id) from exc
+
+
+@router.get(
+    "/job/{jobId}/metrics", summary="Get job performance metrics", responses=_example("metrics")
+)
+def get_metrics(
+    *,
+    scope: Scope,
+    answers: Answers,
+    job_id: JobId,
+    interval: Annotated[
+        Literal["1m", "5m", "15m"], Query(description="Interval of the historical metrics")
+    ] = "5m",
+    metrics: Annotated[
+        str | None,
+        Query(
+            description=f"Comma-separated, of: {', '.join(METRICS)}; all if left out",
+            json_schema_extra={"pattern": _METRICS_PATTERN},
+        ),
+    ] = None,
+    include_history: Annotated[
+        bool, Query(alias="includeHistory", description="Include historical metrics")
+    ] = False,
+) -> MetricsAnswer:
+    """What the job uses, how fast it works, and how that compares with past runs."""
+    try:
+        return answers.metrics(
+            scope.project_key,
+            job_id,
+            wanted=_wanted(metrics),
+            interval_s=_INTERVALS_S[interval],
+            include_history=include_history,
+        )
+    except KeyError as exc:
+        raise _unknown(job_id) from exc
+
+
+def _wanted(metrics: str | None) -> tuple[str, ...]:
+    if metrics is None:
+        return METRICS
+    wanted = tuple(_comma_separated(metrics))
+    wrong = [each for each in wanted if each not in METRICS]
+    if wrong or not wanted:
+        raise HTTPException(
+            422, f"metrics: {(wrong or [metrics])[0]!r} is none: valid are {', '.join(METRICS)}"
+        )
+    return wanted
+
+
+@router.get(
+    "/job/{jobId}/dependencies",
+    summary="Get job dependencies",
+    responses=_example("dependencies"),
+)
+def get_dependencies(*, scope: Scope, answers: Answers, job_id: JobId) -> DependenciesAnswer:
+    """Jobs and resources that the job needs, jobs that need it, and what keeps it waiting."""
+    try:
+        return answers.dependencies(scope.project_key, job_id)
+    except KeyError as exc:
+        raise _unknown(job_id) from exc
+
+
+@router.get("/tracking/batch", summary="Track multiple jobs", responses=_example("batch"))
+def get_batch(
+    *,
+    scope: Scope,
+    answers: Answers,
+    response: Response,
+    job_ids: Annotated[
+        str | None,
+        Query(alias="jobIds", description="Comma-separated; the newest jobs if left out"),
+    ] = None,
+    status: Annotated[Status | None, Query(description="Only jobs in this status")] = None,
+    submitted_by: Annotated[
+        str | None, Query(alias="submittedBy", description="Only jobs of this user")
+    ] = None,
+    include_metrics: Annotated[
+        bool, Query(alias="includeMetrics", description="What running jobs use")
+    ] = False,
+    refresh_interval: Annotated[
+        int | None,
+        Query(
+            alias="refreshInterval",
+            ge=1,
+            le=3_600,
+            description="Seconds; answered as a Refresh header, which browsers follow",
+        ),
+    ] = None,
+    limit: Annotated[
+        int, Query(ge=1, le=MOST_JOBS, description="How many jobs, where jobIds names none")
+    ] = DEFAULT_JOBS,
+) -> BatchAnswer:
+    """Many jobs in short, and how busy the project's workers are."""
+    if refresh_interval is not None:
+        response.headers["Refresh"] = str(refresh_interval)
+    wanted = Batch(_ids(job_ids), status, submitted_by, limit)
+    return answers.batch(
+        scope.project_key,
+        wanted,
+        include_metrics=include_metrics,
+        refresh_interval_s=refresh_interval,
+    )
+
+
+def _ids(job_ids: str | None) -> list[str] | None:
+    if job_ids is None:
+        return None
+    found = _comma_separated(job_ids)
+    if len(found) > MOST_JOBS:
+        raise HTTPException(
+            422, f"jobIds: {len(found)} ids are too many: at most {MOST_JOBS} in one request"
+        )
+    return found

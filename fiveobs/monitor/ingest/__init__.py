@@ -1,0 +1,1 @@
+"""From journal lines to rows: follow the files, fold the lines, write batches."""

@@ -1,0 +1,390 @@
+"""Folds journal records into rows: pure, no I/O; what is stored already is given to it.
+
+A batch is folded as a whole and then written (`writing`). A record may come before the one that it
+follows from; the outcome is the same in any order, except for the order of `events` itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import orjson
+
+from fiveobs.monitor.ingest.folds import FOLDS, Fold, add_error, measure
+from fiveobs.monitor.ingest.rows import Rows
+from fiveobs.monitor.ingest.states import FINAL, AttemptState, JobState, WorkerState
+from fiveobs.monitor.ingest.values import LEVELS, as_json, cut, name, number, to_us, whole
+
+__all__ = ["NOT_EVENTS", "REFUSALS", "Projection", "jobs_of"]
+
+#: Record types that are on their way to other tracks and tell nothing that an event does not.
+NOT_EVENTS = frozenset({"span", "envelope"})
+_OTHERS = NOT_EVENTS | {"metric", "worker.heartbeat"}
+#: What a record that cannot be folded raises; it has changed nothing then.
+REFUSALS = (KeyError, TypeError, ValueError, AttributeError)
+_US = 1_000_000
+_MOST_ATTEMPTS = 2**31 - 1
+#: What a job has from the record that describes it best.
+_OF_JOB = ("parent_job_id", "session_id", "request_id")
+
+_dumps = orjson.dumps
+
+
+class _Names(Protocol):
+    def project(self, tenant_id: str, project_id: str) -> int: ...
+
+    def kind(self, project_key: int, service: str, job_name: str) -> int: ...
+
+
+def jobs_of(
+    records: Iterable[Any], project_key: int, project: Callable[[str, str], int]
+) -> set[tuple[int, str]]:
+    """The jobs that records are about, by project and job id."""
+    found: set[tuple[int, str]] = set()
+    for record in records:
+        if type(record) is not dict:
+            continue
+        job_id = record.get("job_id")
+        if type(job_id) is str:
+            if "tenant_id" in record:
+                with contextlib.suppress(ValueError):
+                    found.add((_project_key(record, project_key, project), job_id))
+            else:
+                found.add((project_key, job_id))
+        elif record.get("event_type") == "worker.heartbeat":
+            found.update((project_key, each) for each in _active_jobs(record))
+    return found
+
+
+def _project_key(
+    record: Mapping[str, Any], default: int, project: Callable[[str, str], int]
+) -> int:
+    """The project of a record that names one: a monitor's, about others' jobs."""
+    tenant_id, project_id = record.get("tenant_id"), record.get("project_id")
+    if tenant_id is None or project_id is None:
+        return default
+    return project(name("tenant_id", tenant_id), name("project_id", project_id))
+
+
+def _active_jobs(record: Mapping[str, Any]) -> Iterator[str]:
+    """The jobs that a heartbeat says are running."""
+    data = record.get("data")
+    jobs = data.get("jobs") if isinstance(data, dict) else None
+    for job in jobs if isinstance(jobs, list) else ():
+        job_id = job.get("job_id") if isinstance(job, dict) else job
+        if isinstance(job_id, str):
+            yield job_id
+
+
+class Projection:
+    """The rows that a batch of records leads to.
+
+    Args:
+        next_key: Gives a table's next key.
+        event_key: The last key of an event.
+        names: Gives the keys of projects and kinds of jobs.
+        jobs: What is stored of the jobs of the batch, by project and job id; more are added.
+    """
+
+    def __init__(
+        self,
+        next_key: Callable[[str], int],
+        event_key: int,
+        names: _Names,
+        jobs: dict[tuple[int, str], JobState],
+    ) -> None:
+        self.event_key = event_key
+        self.jobs = jobs
+        self.rows = Rows(next_key)
+        #: Those with something to write, in the order in which they were touched.
+        self.touched: dict[int, JobState] = {}
+        self._names = names
+
+    def add(self, worker: WorkerState, record: Mapping[str, Any]) -> None:
+        """Fold one record of a worker; it changes nothing if it cannot be folded.
+
+        Raises:
+            KeyError: A field that every record has is missing.
+            TypeError: A field has a wrong type.
+            ValueError: A field has a wrong value.
+        """
+        # Long, because it runs for each record: what is usual makes no call that it can do without.
+        event_type, job_id = record["event_type"], record.get("job_id")
+        if job_id is None or event_type in _OTHERS:
+            self._other(worker, event_type, record)
+            return
+        at = to_us(record["timestamp"])
+        data, message, event_id = record["data"], record["message"], record["id"]
+        span_id, number = record.get("span_id"), record.get("attempt", 1)
+        level = LEVELS.get(record["level"], 20)
+        if not (
+            type(data) is dict
+            and type(message) is type(event_id) is type(event_type) is str
+            and (span_id is None or type(span_id) is str)
+        ):
+            raise _refusal(record)
+        job = self.jobs.get((worker.project_key, job_id))
+        attempt = None if job is None else job.attempts.get(number)
+        is_known = attempt is not None and type(number) is int and "tenant_id" not in record
+        if job is None or attempt is None or not is_known:
+            job, attempt = self._found(worker, record, at)
+        fold = FOLDS.get(event_type)
+        if fold is not None:
+            fold.fold(self.rows, job, attempt, at, record, data)
+        # From here on nothing refuses.
+        if not is_known or not job.created_at_us <= at >= attempt.status_at_us:
+            self._meet(job, attempt, at, record)
+        elif at > job.updated_at_us:
+            job.updated_at_us = at
+        self.touched[job.job_key] = job
+        attempt.is_changed = True
+        if fold is not None:
+            self._follow(fold, job, attempt, worker, at, record)
+        if level == 20:
+            attempt.info_entries += 1
+        else:
+            attempt.count_entry(level)
+        if "error" in data:
+            add_error(self.rows, job, attempt.attempt, at, event_type, data)
+        self.event_key = event_key = self.event_key + 1
+        text = _dumps(data).decode()
+        self.rows.events.append(
+            (
+                event_key,
+                event_id,
+                job.project_key,
+                job.job_key,
+                number,
+                worker.worker_key,
+                at,
+                event_type,
+                level,
+                message,
+                span_id,
+                text,
+            )
+        )
+
+    # --- jobs --------------------------------------------------------------------------------
+
+    def _found(
+        self, worker: WorkerState, record: Mapping[str, Any], at: int
+    ) -> tuple[JobState, AttemptState]:
+        """Job and attempt of a record; those that are new are not known to others yet."""
+        project_key, job_id = worker.project_key, record["job_id"]
+        if "tenant_id" in record:
+            project_key = _project_key(record, project_key, self._names.project)
+        job = self.jobs.get((project_key, job_id))
+        if job is None:
+            key = self.rows.next_key("jobs")
+            job = JobState(key, project_key, name("job_id", job_id), 0, at)
+        number = record.get("attempt", 1)
+        attempt = job.attempts.get(number)
+        if attempt is None or type(number) is not int:
+            if type(number) is not int or not 0 <= number <= _MOST_ATTEMPTS:
+                raise ValueError(f"attempt: {number!r} is no attempt's number")
+            attempt = AttemptState(job.job_key, number, at)
+        return job, attempt
+
+    def _meet(
+        self, job: JobState, attempt: AttemptState, at: int, record: Mapping[str, Any]
+    ) -> None:
+        """Get to know a job or an attempt, or that it is older than was known."""
+        job.updated_at_us = max(at, job.updated_at_us)
+        # An event that says what the job is has its turn later.
+        is_older = at < job.created_at_us or not job.kind_key
+        if is_older and record["event_type"] not in _ORIGINS and not _descriptions(job):
+            self._describe(job, record, is_better=True, is_first=True)
+        job.created_at_us = min(at, job.created_at_us)
+        if attempt.status == "received" and attempt.received_at_us is None:
+            attempt.status_at_us = min(at, attempt.status_at_us)
+        if attempt.trace_id is None:
+            attempt.trace_id = cut(record.get("trace_id"))
+        if attempt.attempt not in job.attempts:
+            job.attempts[attempt.attempt] = attempt
+            self.jobs[job.project_key, job.job_id] = job
+            job.follow(attempt)
+
+    def _follow(
+        self,
+        fold: Fold,
+        job: JobState,
+        attempt: AttemptState,
+        worker: WorkerState,
+        at: int,
+        record: Mapping[str, Any],
+    ) -> None:
+        """Move along the machine, after an event that may do so."""
+        event_type = record["event_type"]
+        if fold.is_alive:
+            attempt.live(at)
+            if event_type in _BEGINNINGS:
+                attempt.run(worker.worker_key, at)
+            elif attempt.worker_key is None and record.get("span_id") is not None:
+                # Its beginning is not known. What has no span is a connector's, which may speak
+                # from anywhere.
+                attempt.worker_key = worker.worker_key
+        if not fold.is_move and attempt.status == "running" and attempt.running_at_us is not None:
+            return
+        attempt.settle()
+        job.follow(attempt)
+        if event_type in _ORIGINS:
+            times = [getattr(each, _ORIGINS[event_type]) for each in job.attempts.values()]
+            is_earliest = at == min(time for time in times if time is not None)
+            is_better = is_earliest and (event_type == "job.started" or not _has_started(job))
+            is_first = is_earliest and _descriptions(job) == 1
+            self._describe(job, record, is_better=is_better, is_first=is_first)
+
+    def _describe(
+        self, job: JobState, record: Mapping[str, Any], *, is_better: bool, is_first: bool
+    ) -> None:
+        """Take over whose job it is and what kind of.
+
+        Args:
+            job: Which.
+            record: What says so.
+            is_better: Nothing that is known knows better; else it fills gaps.
+            is_first: What is known was gathered from lines that are about other things.
+        """
+        if is_better or not job.kind_key:
+            names = (cut(record.get(each)) or "" for each in ("service", "job_name"))
+            service, job_name = names
+            job.kind_key = self._names.kind(job.project_key, service, job_name)
+        for each in _OF_JOB:
+            value = cut(record.get(each))
+            if is_first or (value is not None and (is_better or getattr(job, each) is None)):
+                setattr(job, each, value)
+
+    # --- the rest ----------------------------------------------------------------------------
+
+    def _other(
+        self,
+        worker: WorkerState,
+        event_type: str,
+        record: Mapping[str, Any],
+    ) -> None:
+        """Fold a record that is no event of a job."""
+        if event_type in NOT_EVENTS:
+            return
+        at, data = to_us(record["timestamp"]), record["data"]
+        if type(data) is not dict:
+            raise _refusal(record)
+        if event_type == "worker.heartbeat":
+            self._heartbeat(worker, at, data, record)
+        elif event_type != "metric":
+            self._of_worker(worker, event_type, at, data, record)
+        elif record.get("job_id") is not None:
+            job, attempt = self._found(worker, record, at)
+            measure(self.rows, attempt, at, data)
+            self._meet(job, attempt, at, record)
+            self.touched[job.job_key] = job
+            attempt.is_changed = True
+
+    def _of_worker(
+        self,
+        worker: WorkerState,
+        event_type: str,
+        at: int,
+        data: dict[str, Any],
+        record: Mapping[str, Any],
+    ) -> None:
+        event_id, message, span_id = record["id"], record["message"], record.get("span_id")
+        level = LEVELS.get(record["level"], 20)
+        if not type(event_type) is type(event_id) is type(message) is type(span_id or "") is str:
+            raise _refusal(record)
+        _introduce(worker, record)
+        if event_type == "worker.started":
+            worker.pid = whole(data.get("pid"))
+            worker.cpu_count = number(data.get("cpu_count"))
+            worker.resource = as_json(data.get("resource"))
+            worker.started_at_us = worker.heartbeat_at_us = at
+        elif event_type == "worker.stopped":
+            worker.stopped_at_us = at
+            worker.active_jobs = whole(data.get("active_jobs"))
+        worker.is_changed = True
+        self.event_key += 1
+        self.rows.events.append(
+            (
+                *(self.event_key, event_id, worker.project_key, None, None, worker.worker_key, at),
+                *(event_type, level, message, span_id, _dumps(data).decode()),
+            )
+        )
+
+    def _heartbeat(
+        self, worker: WorkerState, at: int, data: dict[str, Any], record: Mapping[str, Any]
+    ) -> None:
+        cpu_s = number(data.get("cpu_s"))
+        before_at, before_s = worker.heartbeat_at_us, worker.cpu_s
+        if None not in (before_at, before_s, cpu_s) and at > before_at:  # type: ignore[operator]
+            share = _US * (cpu_s - before_s) / (at - before_at)  # type: ignore[operator]
+            worker.cpu_percent = max(0.0, 100 * share)
+        _introduce(worker, record)
+        worker.heartbeat_at_us, worker.cpu_s, worker.is_changed = at, cpu_s, True
+        for each in _HEARTBEAT_FIGURES:
+            setattr(worker, each, whole(data.get(each)))
+        figures = (getattr(worker, each) for each in _SAMPLED)
+        self.rows.samples.append((worker.worker_key, at, *figures))
+        for job_id in _active_jobs(record):
+            job = self.jobs.get((worker.project_key, job_id))
+            if job is not None:
+                self._alive(worker, job, at)
+
+    def _alive(self, worker: WorkerState, job: JobState, at: int) -> None:
+        """A worker says that it runs the job: it means the last attempt that it has begun."""
+        mine = [each for each in job.attempts.values() if each.worker_key == worker.worker_key]
+        attempt = max(mine, key=lambda each: each.attempt, default=None)
+        if attempt is not None and attempt.status not in FINAL:
+            attempt.live(at)
+            attempt.settle()
+            attempt.is_changed = True
+            job.follow(attempt)
+            self.touched[job.job_key] = job
+
+
+#: The events that say which worker runs an attempt.
+_BEGINNINGS = frozenset({"job.started", "job.resumed"})
+#: The events that say what a job is, and the column that holds when they happened.
+_ORIGINS: Mapping[str, str] = {"job.received": "received_at_us", "job.started": "started_at_us"}
+_HEARTBEAT_FIGURES = (
+    "active_jobs",
+    "memory_rss_bytes",
+    "memory_used_bytes",
+    "memory_limit_bytes",
+)
+_SAMPLED = (
+    *("active_jobs", "cpu_s", "cpu_percent"),
+    *("memory_rss_bytes", "memory_used_bytes", "memory_limit_bytes"),
+)
+
+
+def _introduce(worker: WorkerState, record: Mapping[str, Any]) -> None:
+    """Who the worker is; its first record may have been deleted before it was read."""
+    if worker.worker_id is None:
+        for each in ("worker_id", "machine_id", "service"):
+            setattr(worker, each, cut(record.get(each)))
+
+
+def _has_started(job: JobState) -> bool:
+    return any(each.started_at_us is not None for each in job.attempts.values())
+
+
+def _descriptions(job: JobState) -> int:
+    """How many events have said what the job is."""
+    return sum(
+        (each.started_at_us is not None) + (each.received_at_us is not None)
+        for each in job.attempts.values()
+    )
+
+
+def _is_described(job: JobState) -> bool:
+    return bool(job.kind_key) and _descriptions(job) > 0
+
+
+def _refusal(record: Mapping[str, Any]) -> Exception:
+    """What is wrong with a record that has a field of a wrong type."""
+    for key, kind in (("data", dict), ("message", str), ("id", str), ("event_type", str)):
+        if type(record[key]) is not kind:
+            return TypeError(f"{key}: {str(record[key])[:80]!r} is of a wrong type")
+    return TypeError(f"span_id: {str(record.get('span_id'))[:80]!r} is no text")

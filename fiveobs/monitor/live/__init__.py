@@ -1,0 +1,1 @@
+"""Events as they happen: one reader of the store, any number of streams."""

@@ -1,0 +1,123 @@
+"""Server-sent events: a stream of the hub over HTTP.
+
+Each message has the event's key as its id and the CloudEvents object as its data; none has a type,
+so that a browser's ``onmessage`` gets all of them. A sign of life is a comment, and gives the place
+of the stream as id: a client whose filter takes little resumes where it was, not where it last got
+something. Source: https://html.spec.whatwg.org/multipage/server-sent-events.html.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from fiveobs._report import report
+from fiveobs.monitor.live.hub import Hub
+from fiveobs.monitor.live.wanted import Wanted
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+__all__ = ["HEARTBEAT_S", "PATIENCE_S", "EventStream"]
+
+#: How often a silent stream gives a sign of life: more often than proxies give up.
+HEARTBEAT_S = 15.0
+#: How long a client may take nothing at all before its connection is closed.
+PATIENCE_S = 30.0
+#: How long clients wait before they connect again, in milliseconds.
+_RETRY_MS = 1_000
+_HEADERS = {
+    "Cache-Control": "no-store",
+    # Says to nginx, and to proxies that do as it does: pass on what there is, at once.
+    "X-Accel-Buffering": "no",
+}
+
+
+class EventStream(Response):
+    """An answer that goes on until the client leaves.
+
+    Args:
+        hub: Where events come from.
+        wanted: Which.
+        after: The place at which to begin.
+        patience_s: How long a client may take nothing, in seconds.
+        heartbeat_s: How often a silent stream gives a sign of life, in seconds.
+        clock: Monotonic seconds.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        hub: Hub,
+        wanted: Wanted,
+        after: int,
+        *,
+        patience_s: float = PATIENCE_S,
+        heartbeat_s: float = HEARTBEAT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
+        self._hub = hub
+        self._wanted = wanted
+        self._after = after
+        self._patience_s = patience_s
+        self._heartbeat_s = heartbeat_s
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the client until it leaves, is too slow, or the process ends."""
+        gone = asyncio.create_task(_until_gone(receive))
+        serving = asyncio.create_task(self._serve(send))
+        try:
+            await asyncio.wait({gone, serving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            serving.cancel()
+            await asyncio.gather(gone, serving, return_exceptions=True)
+
+    async def _serve(self, send: Send) -> None:
+        try:
+            with self._hub.follow():
+                await self._start(send)
+                await self._stream(send)
+            await self._send(send, b"", more_body=False)
+        except TimeoutError:
+            # Not ended in good order, so that the client knows that it must resume.
+            report("live", f"a client took nothing for {self._patience_s} s: disconnected")
+        except Exception as exc:  # the store is gone, say: the client comes back
+            report("live", f"{type(exc).__name__}: {exc}")
+
+    async def _start(self, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        await self._send(send, b"retry: %d\nid: %d\n\n" % (_RETRY_MS, self._after))
+
+    async def _stream(self, send: Send) -> None:
+        heartbeat_at = self._clock() + self._heartbeat_s
+        while not self._hub.is_closed:
+            wait_s = max(0.0, heartbeat_at - self._clock())
+            part = await self._hub.next(self._wanted, self._after, wait_s)
+            for piece in part.sse:
+                await self._send(send, piece)
+            self._after = part.end
+            if part.events:
+                heartbeat_at = self._clock() + self._heartbeat_s
+            elif self._clock() >= heartbeat_at:
+                await self._send(send, b": alive\nid: %d\n\n" % self._after)
+                heartbeat_at = self._clock() + self._heartbeat_s
+
+    async def _send(self, send: Send, body: bytes, *, more_body: bool = True) -> None:
+        """Hand over to the server, which waits while the client's buffers are full."""
+        async with asyncio.timeout(self._patience_s):
+            await send({"type": "http.response.body", "body": body, "more_body": more_body})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

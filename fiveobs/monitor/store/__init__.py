@@ -1,0 +1,1 @@
+"""Where the monitor keeps what it knows: SQLite by default, PostgreSQL by ``FIVEOBS_STORE_URL``."""

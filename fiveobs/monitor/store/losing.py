@@ -1,0 +1,217 @@
+"""What the reaper asks the store: workers, what they have open, and who reports a loss.
+
+Reads, but for `claim`, which writes to the audit trail: there it is settled which monitor reports
+what, however many there are and however often they begin anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, insert, select, update
+
+from fiveobs.monitor.store.schema import (
+    attempts,
+    audit,
+    errors,
+    jobs,
+    kinds,
+    projects,
+    samples,
+    sequences,
+    workers,
+)
+
+__all__ = [
+    "REPORT",
+    "OpenAttempt",
+    "WorkerNow",
+    "claim",
+    "heartbeats_of",
+    "new_workers",
+    "open_attempts",
+    "said_memory_error",
+    "workers_now",
+]
+
+#: The action in the audit trail, and who does it.
+REPORT, _MONITOR = "job.lost", "monitor"
+#: Values of one ``IN (…)``.
+_MOST_IN = 500
+_OPEN = ("running", "paused")
+
+
+class WorkerNow(NamedTuple):
+    """A worker as it is stored; times in microseconds since 1970."""
+
+    worker_key: int
+    stem: str
+    worker_id: str | None
+    machine_id: str | None
+    pid: int | None
+    #: Its resource attributes, as JSON text.
+    resource: str | None
+    segment: int
+    offset_bytes: int
+    heartbeat_at_us: int | None
+    stopped_at_us: int | None
+
+
+class OpenAttempt(NamedTuple):
+    """An attempt that has begun and not ended, with what a record about it says."""
+
+    job_key: int
+    attempt: int
+    status_at_us: int
+    started_at_us: int | None
+    #: Its last sign of life, by its worker's clock.
+    alive_at_us: int | None
+    worker_key: int
+    trace_id: str | None
+    span_id: str
+    project_key: int
+    job_id: str
+    parent_job_id: str | None
+    session_id: str | None
+    request_id: str | None
+    job_name: str
+    service: str
+    tenant_id: str
+    project_id: str
+
+    @property
+    def seen_at_us(self) -> int:
+        """When it was last heard of."""
+        return self.alive_at_us or self.status_at_us
+
+
+_NOW = select(*(workers.c[name] for name in WorkerNow._fields))
+_NAMES = {"job_name": kinds, "service": kinds, "tenant_id": projects, "project_id": projects}
+_JOBS = ("project_key", "job_id", "parent_job_id", "session_id", "request_id")
+
+
+def _column(name: str) -> Any:
+    return _NAMES.get(name, jobs if name in _JOBS else attempts).c[name]
+
+
+_ATTEMPTS = (
+    select(*map(_column, OpenAttempt._fields))
+    .select_from(attempts)
+    .join(jobs, jobs.c.job_key == attempts.c.job_key)
+    .join(kinds, kinds.c.kind_key == jobs.c.kind_key)
+    .join(projects, projects.c.project_key == jobs.c.project_key)
+    # A connector reports jobs that run elsewhere: its end says nothing of theirs. It has no span.
+    .where(attempts.c.status.in_(_OPEN), attempts.c.span_id.is_not(None))
+)
+
+
+def new_workers(connection: Connection, after_key: int) -> list[WorkerNow]:
+    """Workers with higher keys than this, in the order of keys."""
+    found = _NOW.where(workers.c.worker_key > after_key).order_by(workers.c.worker_key)
+    return [WorkerNow(*row) for row in connection.execute(found)]
+
+
+def workers_now(connection: Connection, keys: Collection[int]) -> list[WorkerNow]:
+    """These workers as they are now."""
+    return [
+        WorkerNow(*row)
+        for some in _chunks(keys)
+        for row in connection.execute(_NOW.where(workers.c.worker_key.in_(some)))
+    ]
+
+
+def open_attempts(connection: Connection, keys: Collection[int]) -> list[OpenAttempt]:
+    """What these workers have begun and not ended."""
+    return [
+        OpenAttempt(*row)
+        for some in _chunks(keys)
+        for row in connection.execute(_ATTEMPTS.where(attempts.c.worker_key.in_(some)))
+    ]
+
+
+def said_memory_error(connection: Connection, attempt: OpenAttempt) -> bool:
+    """Whether the last error of an attempt was a ``MemoryError``."""
+    last = (
+        select(errors.c.error_type)
+        .where(errors.c.job_key == attempt.job_key, errors.c.attempt == attempt.attempt)
+        .order_by(errors.c.error_key.desc())
+        .limit(1)
+    )
+    return bool(connection.execute(last).scalar() == "MemoryError")
+
+
+def heartbeats_of(connection: Connection, worker_key: int, limit: int) -> Sequence[Any]:
+    """Its newest heartbeats, the newest first: ``at_us`` and the memory figures."""
+    columns = (
+        *(samples.c.at_us, samples.c.memory_rss_bytes),
+        *(samples.c.memory_used_bytes, samples.c.memory_limit_bytes),
+    )
+    found = select(*columns).where(samples.c.worker_key == worker_key)
+    return connection.execute(found.order_by(samples.c.at_us.desc()).limit(limit)).all()
+
+
+def claim(
+    connection: Connection,
+    open_ones: Iterable[OpenAttempt],
+    now_us: int,
+    reason: str,
+    again_after_us: int,
+) -> list[OpenAttempt]:
+    """Take the report of attempts upon us that nobody has.
+
+    Args:
+        connection: A transaction that writes.
+        open_ones: What to report.
+        now_us: Microseconds since 1970.
+        reason: Why they are lost, for the audit trail.
+        again_after_us: A report that has not arrived after so long is made again: whoever wanted
+            to make it has died.
+    """
+    # Two monitors must not both find that nobody has it; SQLite has one writer anyway.
+    if connection.dialect.name != "sqlite":
+        connection.execute(select(sequences.c.value).filter_by(name="jobs").with_for_update())
+    claimed = []
+    for attempt in open_ones:
+        before = _claim_of(connection, attempt)
+        if before is None:
+            _add_claim(connection, attempt, now_us, reason)
+            claimed.append(attempt)
+        elif before.at_us < now_us - again_after_us:
+            renewed = update(audit).where(audit.c.audit_key == before.audit_key)
+            connection.execute(renewed.values(at_us=now_us))
+            claimed.append(attempt)
+    return claimed
+
+
+def _claim_of(connection: Connection, attempt: OpenAttempt) -> Any:
+    """The row for the same attempt and sign of life: it may be lost, found, and lost again."""
+    found = select(audit.c.audit_key, audit.c.at_us, audit.c.details).where(
+        and_(audit.c.target == attempt.job_id, audit.c.action == REPORT),
+        audit.c.project_key == attempt.project_key,
+    )
+    same = (attempt.attempt, attempt.seen_at_us)
+    rows = connection.execute(found).all()
+    return next(
+        (row for row in rows if (row.details["attempt"], row.details["seen_at_us"]) == same), None
+    )
+
+
+def _add_claim(connection: Connection, attempt: OpenAttempt, now_us: int, reason: str) -> None:
+    details = {"attempt": attempt.attempt, "seen_at_us": attempt.seen_at_us}
+    values = {
+        "at_us": now_us,
+        "project_key": attempt.project_key,
+        "actor": _MONITOR,
+        "action": REPORT,
+        "target": attempt.job_id,
+        "reason": reason,
+        "outcome": "reported",
+        "details": details,
+    }
+    connection.execute(insert(audit).values(values))
+
+
+def _chunks(keys: Collection[int]) -> Iterable[list[int]]:
+    found = list(keys)
+    return (found[start : start + _MOST_IN] for start in range(0, len(found), _MOST_IN))

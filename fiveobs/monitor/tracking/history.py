@@ -1,0 +1,125 @@
+"""Past runs of the same kind of job, as estimates and comparisons need them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import median
+from typing import Any
+
+from fiveobs.monitor.store.rows import RunRow, StageRow
+
+__all__ = ["MIN_RUNS", "MOST_RUNS", "History", "PastRun", "quantile", "to_history"]
+
+#: The most recent runs that are looked at; more would say little about how it is now.
+MOST_RUNS = 100
+#: With fewer, nothing is concluded from them.
+MIN_RUNS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastRun:
+    """A completed run of a kind of job."""
+
+    duration_s: float
+    ended_at_us: int
+    #: How long each of its stages took, in seconds, by name.
+    stages: Mapping[str, float] = field(default_factory=dict)
+    #: Units done a second in each stage, by name.
+    rates: Mapping[str, float] = field(default_factory=dict)
+    #: Units done by all stages a second of the run; ``None`` where no stage counted any.
+    rate_per_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The last completed runs of a kind of job, the newest first."""
+
+    runs: tuple[PastRun, ...] = ()
+
+    @cached_property
+    def durations_s(self) -> list[float]:
+        """How long they took, in seconds."""
+        return [run.duration_s for run in self.runs]
+
+    @cached_property
+    def _sorted_s(self) -> list[float]:
+        return sorted(self.durations_s)
+
+    @cached_property
+    def _known(self) -> dict[Any, Any]:
+        """What was worked out already: many jobs of one kind ask for the same."""
+        return {}
+
+    def longer_than(self, elapsed_s: float) -> list[float]:
+        """The durations of those runs that took longer, in seconds, the shortest first."""
+        return self._sorted_s[bisect_right(self._sorted_s, elapsed_s) :]
+
+    def rests_s(self, stages: tuple[str, ...]) -> list[float]:
+        """How long these stages took together, in seconds, in those runs that had them all."""
+        if stages not in self._known:
+            runs = [run.stages for run in self.runs if all(name in run.stages for name in stages)]
+            self._known[stages] = sorted(sum(run[name] for name in stages) for run in runs)
+        found: list[float] = self._known[stages]
+        return found
+
+    def stage_durations_s(self, stage: str) -> list[float]:
+        """How long a stage took in those runs that had it, in seconds."""
+        return [run.stages[stage] for run in self.runs if stage in run.stages]
+
+    def stage_median_s(self, stage: str) -> float | None:
+        """How long a stage usually takes, in seconds; ``None`` below `MIN_RUNS`."""
+        return self._median("duration", stage, self.stage_durations_s)
+
+    def stage_rate_per_s(self, stage: str) -> float | None:
+        """How many units a stage usually does a second; ``None`` below `MIN_RUNS`."""
+        return self._median("rate", stage, self._stage_rates)
+
+    def _stage_rates(self, stage: str) -> list[float]:
+        return [run.rates[stage] for run in self.runs if stage in run.rates]
+
+    def _median(self, what: str, stage: str, values: Callable[[str], list[float]]) -> float | None:
+        key = what, stage, None
+        if key not in self._known:
+            found = values(stage)
+            self._known[key] = median(found) if len(found) >= MIN_RUNS else None
+        known: float | None = self._known[key]
+        return known
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which a share (0 to 1) of at least one values lies, interpolated.
+
+    Source: the definition with n - 1 intervals (R's type 7, ``method="inclusive"``).
+    """
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * share
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+def to_history(runs: Sequence[RunRow], stages: Iterable[StageRow]) -> History:
+    """Past runs from the rows of their jobs and stages."""
+    by_job: dict[int, list[StageRow]] = {}
+    for stage in stages:
+        by_job.setdefault(stage.job_key, []).append(stage)
+    return History(runs=tuple(_run(run, by_job.get(run.job_key, [])) for run in runs))
+
+
+def _run(run: RunRow, stages: list[StageRow]) -> PastRun:
+    durations: dict[str, float] = {}
+    done: dict[str, float] = {}
+    for stage in stages:
+        durations[stage.stage] = durations.get(stage.stage, 0.0) + (stage.duration_s or 0.0)
+        done[stage.stage] = done.get(stage.stage, 0.0) + (stage.done or 0.0)
+    total = sum(done.values())
+    return PastRun(
+        duration_s=run.duration_s,
+        ended_at_us=run.ended_at_us,
+        stages=durations,
+        rates={name: done[name] / took for name, took in durations.items() if took and done[name]},
+        rate_per_s=total / run.duration_s if total and run.duration_s else None,
+    )

@@ -1,0 +1,236 @@
+"""A job as it stands, put together from its rows: its words, stages, progress and rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from fiveobs.monitor.store.rows import AttemptRow, JobRow, SampleRow, StageRow, WorkerRow
+from fiveobs.monitor.tracking.history import History
+from fiveobs.monitor.tracking.human import US
+
+__all__ = ["OPEN", "STATUS_WORDS", "StageState", "Tracked", "parsed", "plain"]
+
+#: The words of the API for the statuses of jobs.
+STATUS_WORDS = {
+    "received": "Queued",
+    "running": "Running",
+    "completed": "Completed",
+    "failed": "Failed",
+    "paused": "Paused",
+    "stopped": "Stopped",
+    "cancelled": "Cancelled",
+    "interrupted": "Interrupted",
+    "lost": "Lost",
+}
+#: Statuses of jobs that are still to end.
+OPEN = frozenset({"received", "running", "paused"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageState:
+    """A stage: begun, or known to come."""
+
+    name: str
+    #: Its place, from 1.
+    order: int
+    #: Running, Completed, Failed, Pending; Skipped, or a job's word, where the job has ended.
+    status: str
+    #: Its row, if it has begun.
+    row: StageRow | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracked:
+    """A job with all that is needed to say how it is doing."""
+
+    job: JobRow
+    attempt: AttemptRow | None = None
+    stages: tuple[StageRow, ...] = ()
+    worker: WorkerRow | None = None
+    #: The last figures of its worker while it ran, if it has ended.
+    sample: SampleRow | None = None
+    history: History = field(default_factory=History)
+    #: When it is looked at.
+    now_us: int
+
+    @property
+    def status(self) -> str:
+        """The API's word for its status."""
+        return STATUS_WORDS.get(self.job.status, self.job.status.capitalize())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs now: neither waits nor rests."""
+        return self.job.status == "running"
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing more is to come of it."""
+        return self.job.status not in OPEN
+
+    @property
+    def until_us(self) -> int:
+        """When it ended, or now."""
+        if self.job.ended_at_us is not None:
+            return self.job.ended_at_us
+        return self.job.updated_at_us if self.is_ended else self.now_us
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Seconds since it began, up to its end; ``None`` before it began."""
+        if self.job.duration_s is not None:
+            return self.job.duration_s
+        if self.job.started_at_us is None:
+            return None
+        return max(self.until_us - self.job.started_at_us, 0) / US
+
+    @cached_property
+    def planned(self) -> list[str]:
+        """The names of the stages that were announced, in order."""
+        names = parsed(self.attempt.planned_stages) if self.attempt else None
+        return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+    @cached_property
+    def all_stages(self) -> tuple[StageState, ...]:
+        """Stages that have begun, in that order, then those known to come."""
+        begun = [
+            StageState(name=row.stage, order=order, status=self._stage_status(row), row=row)
+            for order, row in enumerate(self.stages, 1)
+        ]
+        to_come = list(self.planned)
+        for row in self.stages:
+            if row.stage in to_come:
+                to_come.remove(row.stage)
+        waiting = "Skipped" if self.is_ended else "Pending"
+        pending = [
+            StageState(name=name, order=order, status=waiting)
+            for order, name in enumerate(to_come, len(begun) + 1)
+        ]
+        return (*begun, *pending)
+
+    def _stage_status(self, row: StageRow) -> str:
+        is_left_open = row.status == "running" and self.is_ended
+        return self.status if is_left_open else row.status.capitalize()
+
+    @property
+    def current(self) -> StageRow | None:
+        """The stage that runs; of nested ones the innermost."""
+        if self.is_ended:
+            return None
+        return next((row for row in reversed(self.stages) if row.status == "running"), None)
+
+    @property
+    def pending(self) -> tuple[StageState, ...]:
+        """Stages that are known to come."""
+        return tuple(stage for stage in self.all_stages if stage.status == "Pending")
+
+    def percent_of(self, row: StageRow) -> float | None:
+        """How far a stage is, 0 to 100; ``None`` if it does not say."""
+        if row.status == "completed":
+            return 100.0
+        return row.percent
+
+    @cached_property
+    def percent(self) -> float | None:
+        """How far it is, 0 to 100: as it said, or else by its stages; ``None`` if neither."""
+        if self.job.status == "completed":
+            return 100.0
+        said = self.attempt.percent if self.attempt else None
+        if said is not None:
+            return said
+        if self.job.status == "received":
+            return 0.0
+        return self._percent_by_stages()
+
+    def _percent_by_stages(self) -> float | None:
+        """By the share of its announced stages, each as long as it usually is, or else alike."""
+        if not self.planned:
+            return None
+        usual = {name: self.history.stage_median_s(name) for name in self.planned}
+        known = all(usual.values())
+        done = whole = 0.0
+        for stage in self.all_stages:
+            weight = (usual.get(stage.name) or 0.0) if known else float(stage.name in self.planned)
+            whole += weight
+            if stage.row is not None:
+                done += weight * (self.percent_of(stage.row) or 0.0) / 100
+        return 100 * done / whole if whole else None
+
+    @property
+    def counted(self) -> StageRow | None:
+        """The stage whose counts speak for the job: the one that runs, or the last that counted."""
+        current = self.current
+        if current is not None and current.done:
+            return current
+        return next((row for row in reversed(self.stages) if row.done), current)
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """Units a second: of the running stage, or over all stages of an ended job."""
+        if not self.is_ended:
+            current = self.current
+            return current.rate_per_s if current is not None else None
+        done = [(row.done, row.duration_s) for row in self.stages if row.done and row.duration_s]
+        took_s = sum(duration_s for _, duration_s in done)
+        return sum(count for count, _ in done) / took_s if took_s else None
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        counted = self.counted
+        return (counted.unit if counted is not None else None) or "records"
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Resident memory of its worker now, or when it ended."""
+        if self.is_ended:
+            return self.sample.memory_rss_bytes if self.sample else None
+        return self.worker.memory_rss_bytes if self.worker else None
+
+    @property
+    def cpu_usage(self) -> float | None:
+        """CPU of its worker now, or when it ended: percent of the CPUs that the worker may use."""
+        if self.worker is None:
+            return None
+        cpu = (self.sample.cpu_percent if self.sample else None) if self.is_ended else None
+        cpu = cpu if self.is_ended else self.worker.cpu_percent
+        return None if cpu is None else cpu / (self.worker.cpu_count or 1.0)
+
+    def stage_at(self, at_us: int) -> str | None:
+        """The stage that ran at a time; of nested ones the innermost."""
+        for row in reversed(self.stages):
+            began = row.started_at_us
+            if (
+                began is not None
+                and began <= at_us
+                and (row.ended_at_us is None or at_us <= row.ended_at_us)
+            ):
+                return row.stage
+        return None
+
+    @cached_property
+    def attributes(self) -> Mapping[str, Any]:
+        """What its code attached to it."""
+        found = parsed(self.attempt.attributes) if self.attempt else None
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def result(self) -> Mapping[str, Any]:
+        """What it recorded as its result."""
+        found = parsed(self.attempt.result) if self.attempt else None
+        return found if isinstance(found, dict) else {}
+
+
+def parsed(text: str | None) -> Any:
+    """The value of a JSON text of the store; ``None`` if there is none."""
+    return None if text is None else orjson.loads(text)
+
+
+def plain(value: Any) -> float | None:
+    """A number as it was recorded; ``None`` for anything else, truth values included."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,127 @@
+"""Which events a subscription is for: the published names, what they stand for, and the filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from fiveobs.monitor.live.events import LiveEvent
+
+__all__ = [
+    "EVENT_NAMES",
+    "Choice",
+    "Progress",
+    "Told",
+    "to_progress",
+]
+
+_ERROR, _WARNING, _INFO = 40, 30, 20
+_PROGRESS = frozenset({"job.progress", "stage.progress"})
+#: By published name, the event types that it stands for. ``error`` and ``warning`` are levels.
+EVENT_NAMES: Mapping[str, frozenset[str]] = {
+    "jobReceived": frozenset({"job.received"}),
+    "jobStarted": frozenset({"job.started"}),
+    "progressUpdate": _PROGRESS,
+    "milestone": frozenset({"job.milestone"}),
+    "stageStarted": frozenset({"stage.started"}),
+    "stageCompleted": frozenset({"stage.completed"}),
+    "stageFailed": frozenset({"stage.failed"}),
+    "jobCompleted": frozenset({"job.completed"}),
+    "jobFailed": frozenset({"job.failed"}),
+    "jobRetrying": frozenset({"job.retrying"}),
+    "jobStopped": frozenset({"job.stopped"}),
+    "jobCancelled": frozenset({"job.cancelled"}),
+    "jobInterrupted": frozenset({"job.interrupted"}),
+    "jobPaused": frozenset({"job.paused"}),
+    "jobResumed": frozenset({"job.resumed"}),
+    "jobLost": frozenset({"job.lost"}),
+    "resourceAllocated": frozenset({"resource.allocated"}),
+    "resourceReleased": frozenset({"resource.released"}),
+    "stateChanged": frozenset({"state.changed"}),
+    "workflowTriggered": frozenset({"workflow.triggered"}),
+    "serviceHealthChanged": frozenset({"service.health_changed"}),
+    "workerStarted": frozenset({"worker.started"}),
+    "workerStopped": frozenset({"worker.stopped"}),
+    "log": frozenset({"log"}),
+    "warning": frozenset(),
+    "error": frozenset(),
+}
+
+
+class Told(NamedTuple):
+    """The progress that a subscriber was last told of a job, or of one of its stages."""
+
+    attempt: int
+    percent: float
+
+
+class Progress(NamedTuple):
+    """What an event says of progress."""
+
+    #: The stage's number; 0 for the job itself.
+    stage_index: int
+    attempt: int
+    #: 0 to 100; ``None`` if it does not say.
+    percent: float | None
+
+
+def to_progress(event: LiveEvent) -> Progress | None:
+    """What an event says of progress; ``None`` if it is about something else."""
+    if event.event_type not in _PROGRESS:
+        return None
+    data = event.data
+    percent, index = data.get("percent"), data.get("index", 0)
+    if isinstance(percent, bool) or not isinstance(percent, int | float):
+        percent = None
+    is_stage = event.event_type == "stage.progress" and isinstance(index, int)
+    return Progress(index if is_stage else 0, event.attempt or 1, percent)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a subscriber chose."""
+
+    #: Of `EVENT_NAMES`.
+    events: tuple[str, ...]
+    #: Progress is told again once it has grown by so many percent; 0 tells all of it.
+    min_progress_increment: float = 1.0
+    #: Events of level debug too.
+    includes_debug: bool = False
+    #: Whatever is of level error or critical, even if ``events`` does not name it.
+    notifies_on_errors: bool = False
+
+    @classmethod
+    def stored(cls, events: list[str], filters: Mapping[str, Any]) -> Choice:
+        """As the store has it."""
+        return cls(tuple(events), **filters)
+
+    def filters(self) -> dict[str, Any]:
+        """What the store keeps beside ``events``."""
+        return {
+            "min_progress_increment": self.min_progress_increment,
+            "includes_debug": self.includes_debug,
+            "notifies_on_errors": self.notifies_on_errors,
+        }
+
+    def takes(self, event: LiveEvent) -> bool:
+        """Whether an event is wanted; for progress, whether it may be (see `is_news`)."""
+        if event.level < _INFO and not self.includes_debug:
+            return False
+        if event.level >= _ERROR and (self.notifies_on_errors or "error" in self.events):
+            return True
+        if _WARNING <= event.level < _ERROR and "warning" in self.events:
+            return True
+        return any(event.event_type in EVENT_NAMES.get(each, ()) for each in self.events)
+
+    def is_news(self, progress: Progress, told: Told | None) -> bool:
+        """Whether progress is far enough from what was last told."""
+        if self.min_progress_increment <= 0:
+            return True
+        if progress.percent is None:
+            return False  # how far it has come, nobody can tell
+        if told is None or told.attempt != progress.attempt or progress.percent < told.percent:
+            return True  # the first, or begun again
+        if progress.percent >= 100 > told.percent:
+            return True
+        return progress.percent - told.percent >= self.min_progress_increment
