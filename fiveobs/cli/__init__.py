@@ -1,4 +1,4 @@
-"""The command line: ``fiveobs tail``, ``find``, ``doctor`` and ``config``.
+"""The command line: ``fiveobs tail``, ``find`` and the others in `_COMMANDS`.
 
 Exit codes: 0 all is well, 1 a problem was found (or nothing was), 2 the command cannot be
 understood, 130 interrupted. A subcommand's module is loaded only when it is asked for.
@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from fiveobs._version import __version__
-from fiveobs.exceptions import FiveobsError
+from fiveobs.exceptions import FiveobsError, MonitorError
 
 __all__ = ["main"]
 
 #: The subcommands, each a module of this package with ``add_parser(subparsers)`` and ``run(args)``.
-_COMMANDS = ("tail", "find", "doctor", "config")
+_COMMANDS = (
+    *("tail", "find", "doctor", "config", "serve", "token"),
+    *("jobs", "job", "watch", "stop", "pause", "resume"),
+)
 _PROBLEM, _USAGE, _INTERRUPTED = 1, 2, 130
 
 
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_stdout()
         return 0
     except FiveobsError as exc:
-        return _complain(str(exc), _USAGE)
+        return _complain(str(exc), _PROBLEM if isinstance(exc, MonitorError) else _USAGE)
     except OSError as exc:
         return _complain(f"{exc.filename or 'the system'}: {exc.strerror or exc}", _PROBLEM)
     return code

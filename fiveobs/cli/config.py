@@ -11,7 +11,8 @@ import os
 import sys
 
 from fiveobs._config import Config, describe, load_config
-from fiveobs._settings import SETTINGS, TRACKS
+from fiveobs._setting import TRACKS
+from fiveobs._settings import SETTINGS
 
 __all__ = ["add_parser", "run"]
 

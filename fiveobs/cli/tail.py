@@ -29,7 +29,7 @@ from fiveobs.cli._selection import Selection, since_timestamp
 from fiveobs.cli._terminal import Output, plain
 from fiveobs.exceptions import BadInputError
 
-__all__ = ["Follower", "Shown", "add_parser", "last_lines", "run"]
+__all__ = ["Follower", "Shown", "add_parser", "human_line", "last_lines", "run"]
 
 #: How often files are looked at, in seconds.
 _INTERVAL_S = 0.2
@@ -331,10 +331,10 @@ def _printer(out: Output, *, as_json: bool) -> Callable[[Shown], None]:
     if as_json:
         return lambda shown: out.raw(shown.line)
     now = datetime.now().astimezone()
-    return lambda shown: out.line(_human_line(shown.record, out, now))
+    return lambda shown: out.line(human_line(shown.record, out, now))
 
 
-def _human_line(record: Record, out: Output, now: datetime) -> str:
+def human_line(record: Record, out: Output, now: datetime) -> str:
     """One event for people: when, how bad, what, whose, what was said, the figures."""
     event_type = plain(record.get("event_type", ""))
     job_id = record.get("job_id")

@@ -1,0 +1,54 @@
+"""Ask a monitor about jobs: a typed client for ``fiveobs serve``, blocking and for ``asyncio``.
+
+Needs ``pip install 'fiveobs[client]'``. The classes of the answers are in `fiveobs.client.answers`.
+
+Example:
+    >>> from fiveobs.client import Client
+    >>> with Client() as client:
+    ...     for event in client.watch("42"):
+    ...         print(event.event_type, event.message)
+"""
+
+from __future__ import annotations
+
+from fiveobs.client._async import AsyncClient, AsyncWatch
+from fiveobs.client._reading import Answer
+from fiveobs.client._sync import Client, Watch
+from fiveobs.exceptions import (
+    AnswerError,
+    BadInputError,
+    BadRequestError,
+    ConfigError,
+    ConflictError,
+    FiveobsError,
+    ForbiddenError,
+    MonitorError,
+    NotFoundError,
+    ProblemError,
+    ServerError,
+    TooManyError,
+    UnauthorizedError,
+    UnreachableError,
+)
+
+__all__ = [
+    "Answer",
+    "AnswerError",
+    "AsyncClient",
+    "AsyncWatch",
+    "BadInputError",
+    "BadRequestError",
+    "Client",
+    "ConfigError",
+    "ConflictError",
+    "FiveobsError",
+    "ForbiddenError",
+    "MonitorError",
+    "NotFoundError",
+    "ProblemError",
+    "ServerError",
+    "TooManyError",
+    "UnauthorizedError",
+    "UnreachableError",
+    "Watch",
+]

@@ -1,0 +1,222 @@
+"""`Client`, which blocks.
+
+Thread safety: a `Client` may be shared by threads; a `Watch` belongs to whoever iterates it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from types import TracebackType
+from typing import Generic, ParamSpec, Self, TypeVar, Unpack, overload
+
+from fiveobs.client import _calls
+from fiveobs.client._calls import Call
+from fiveobs.client._driving import (
+    BaseWatch,
+    check_stream,
+    httpx,
+    request,
+    settings,
+    shown,
+    stream,
+    to_answer,
+    unreachable,
+)
+from fiveobs.client._place import DEFAULT_TIMEOUT_S, find_place
+from fiveobs.client._watching import Watching, WatchOptions
+from fiveobs.exceptions import MonitorError
+from fiveobs.types import JobEvent
+
+__all__ = ["Client", "Watch"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Asks(Generic[P, T]):
+    """A call as a method of `Client`."""
+
+    def __init__(self, make: Callable[P, Call[T]]) -> None:
+        self.make = make
+        self.__doc__ = make.__doc__
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, client: Client, owner: type) -> Callable[P, T]: ...
+    def __get__(self, client: Client | None, owner: type) -> Self | Callable[P, T]:
+        """Bind it to a client."""
+        if client is None:
+            return self
+
+        def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+            return client.ask(self.make(*args, **kwargs))
+
+        asked.__doc__ = self.__doc__
+        return asked
+
+
+class Client:
+    """Asks a monitor; a context manager.
+
+    Every method raises `MonitorError`, or one of its kinds, and `BadInputError` for an argument
+    that cannot be sent. They block until the answer is there.
+
+    Args:
+        url: Where the monitor is; ``None`` takes ``FIVEOBS_MONITOR_URL``, else
+            ``http://127.0.0.1:8390``.
+        token: What lets in; ``None`` takes ``FIVEOBS_MONITOR_TOKEN``, else, for a monitor on this
+            machine, the one that it keeps in ``FIVEOBS_HOME``.
+        tenant_id: The tenant; ``None`` takes ``FIVEOBS_TENANT_ID``, else ``default``.
+        project_id: The project; ``None`` takes ``FIVEOBS_PROJECT_ID``, else ``default``.
+        timeout_s: How long an answer may take, in seconds.
+        transport: How requests travel, for tests; ``None`` is over the network.
+
+    Raises:
+        ConfigError: One of them cannot be used.
+
+    Example:
+        >>> with Client() as client:
+        ...     client.progress("42").overall_progress.percentage
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        tenant_id: str | None = None,
+        project_id: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._place = find_place(
+            url, token, tenant_id=tenant_id, project_id=project_id, timeout_s=timeout_s
+        )
+        self._http = httpx.Client(**settings(self._place), transport=transport)
+
+    def __enter__(self) -> Self:
+        """Begin; the client can be used without, too."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Where it asks; never the token."""
+        return shown(self, self._place)
+
+    def close(self) -> None:
+        """Close the connections; may be called again."""
+        self._http.close()
+
+    logs = _Asks(_calls.logs)
+    raw_logs = _Asks(_calls.raw_logs)
+    progress = _Asks(_calls.progress)
+    timeline = _Asks(_calls.timeline)
+    metrics = _Asks(_calls.metrics)
+    dependencies = _Asks(_calls.dependencies)
+    jobs = _Asks(_calls.jobs)
+    subscribe = _Asks(_calls.subscribe)
+    subscriptions = _Asks(_calls.subscriptions)
+    subscription = _Asks(_calls.subscription)
+    unsubscribe = _Asks(_calls.unsubscribe)
+    deliveries = _Asks(_calls.deliveries)
+    enable_subscription = _Asks(_calls.enable_subscription)
+    replay = _Asks(_calls.replay)
+    send_test = _Asks(_calls.send_test)
+    stop = _Asks(_calls.stop)
+    pause = _Asks(_calls.pause)
+    resume = _Asks(_calls.resume)
+    emergency_stop = _Asks(_calls.emergency_stop)
+    audit = _Asks(_calls.audit)
+
+    def ask(self, call: Call[T]) -> T:
+        """Send a call that was made before, and return its answer."""
+        try:
+            response = self._http.request(**request(self._place, call))
+        except httpx.TransportError as exc:
+            raise unreachable(self._place, exc) from exc
+        return to_answer(self._place, call, response)
+
+    def watch(self, job_id: str | None = None, **options: Unpack[WatchOptions]) -> Watch:
+        """The events of a job, or of the project, as they happen.
+
+        A lost connection is made again and goes on where it was: no event is left out or given
+        twice. ``WatchOptions`` says what can be chosen.
+
+        Args:
+            job_id: Only this job's, from its first one, until it has ended; ``None`` is every
+                event of the project from the first ``next`` on, without an end.
+            options: Which events, and from where on.
+
+        Raises:
+            BadInputError: There is no such option, level or id.
+        """
+        return Watch(self, Watching(job_id, options))
+
+
+class Watch(BaseWatch):
+    """An iterator over events that survives lost connections; a context manager.
+
+    ``next`` blocks until there is an event. Raises `MonitorError` where the monitor refuses or
+    stays away.
+    """
+
+    def __init__(self, client: Client, state: Watching) -> None:
+        super().__init__(state)
+        self._events = self._follow(client)
+
+    def __iter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __next__(self) -> JobEvent:
+        """The next event."""
+        return next(self._events)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """End."""
+        self.close()
+
+    def close(self) -> None:
+        """End; not while another thread waits for the next event."""
+        self._events.close()
+
+    def _follow(self, client: Client) -> Generator[JobEvent, None, None]:
+        while not self._state.is_over:
+            try:
+                with closing(self._connection(client)) as events:
+                    yield from events
+            except MonitorError as exc:
+                time.sleep(self._state.lost(exc, time.monotonic()))
+
+    def _connection(self, client: Client) -> Generator[JobEvent, None, None]:
+        """The events of one connection."""
+        place = client._place
+        try:
+            with client._http.stream(**stream(place, self._state)) as response:
+                if not response.is_success:
+                    response.read()
+                check_stream(place, response, self._state)
+                for chunk in response.iter_bytes():
+                    yield from self._state.take(chunk)
+                    if question := self._state.question():
+                        self._state.answered(client.ask(question))
+                    if self._state.is_over:
+                        return
+        except httpx.TransportError as exc:
+            raise unreachable(place, exc) from exc
+        self._state.ended()

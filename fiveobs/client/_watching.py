@@ -1,0 +1,222 @@
+"""What a watch is to ask next, what it has learnt, and when it is over; does no I/O itself."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TypedDict
+
+from fiveobs.client._calls import Call, job_path, logs
+from fiveobs.client._events import EventStream
+from fiveobs.client.answers import LogsAnswer
+from fiveobs.exceptions import (
+    AnswerError,
+    BadInputError,
+    MonitorError,
+    ServerError,
+    TooManyError,
+    UnreachableError,
+)
+from fiveobs.types import JobEvent
+
+__all__ = ["LONGEST_SILENCE_S", "WatchOptions", "Watching"]
+
+#: A stream that is silent for longer has gone: the monitor gives a sign of life every 15 s.
+LONGEST_SILENCE_S = 45.0
+DEFAULT_PATIENCE_S = 60.0
+#: After these nothing follows, but for a job that was thought lost and is not.
+_ENDINGS = frozenset(
+    f"job.{status}"
+    for status in ("completed", "failed", "stopped", "cancelled", "interrupted", "lost")
+)
+_BEGINNINGS = frozenset({"job.received", "job.retrying", "job.started"})
+_ENDED = frozenset({"Completed", "Failed", "Stopped", "Cancelled", "Interrupted", "Lost"})
+_LEVELS = {"DEBUG": 0, "INFO": 1, "WARN": 2, "ERROR": 3}
+_RANKS = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 4}
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+
+
+class WatchOptions(TypedDict, total=False):
+    """Which events a watch gives, and from where on; what is left out means any."""
+
+    #: Event types; a star at the end stands for anything: ``job.*``.
+    types: Collection[str]
+    #: The least level: ``DEBUG``, ``INFO``, ``WARN`` or ``ERROR``.
+    level: str
+    #: Of these jobs.
+    job_ids: Collection[str]
+    #: Of jobs of these names.
+    job_names: Collection[str]
+    #: Of these services.
+    services: Collection[str]
+    #: Of these sessions.
+    session_ids: Collection[str]
+    #: Only the events from which on a job has one of these statuses: ``Running``, ``Failed`` …
+    statuses: Collection[str]
+    #: Only those after the event with this id (``last_event_id`` of an earlier watch).
+    after: str
+    #: From the first event of the project, not from now on; a job's always are.
+    from_start: bool
+    #: How long the monitor may be gone before the watch gives up, in seconds; default 60.
+    patience_s: float
+
+
+class Watching:
+    """One watch, over as many connections as it takes.
+
+    Args:
+        job_id: Ends with this job; ``None`` never ends.
+        options: Which events.
+
+    Raises:
+        BadInputError: There is no such option or level.
+    """
+
+    def __init__(self, job_id: str | None, options: WatchOptions) -> None:
+        if unknown := options.keys() - WatchOptions.__annotations__.keys():
+            raise BadInputError(f"a watch has no option {min(unknown)!r}")
+        #: The stream, below the project's.
+        self.path = "events" if job_id is None else job_path(job_id, "events")
+        #: The job has ended: nothing is asked any more.
+        self.is_over = False
+        self._job_id = job_id
+        #: The attempt whose end was the last that was seen; ``None`` while one runs.
+        self._ended_attempt: int | None = None
+        self._types = _several(options, "types")
+        self._least = _rank(options.get("level", "DEBUG"))
+        self.query = self._query(options)
+        self._patience_s = options.get("patience_s", DEFAULT_PATIENCE_S)
+        self._stream = EventStream(options.get("after", ""))
+        self._failures = 0
+        #: When the present outage began, in seconds of a monotonic clock.
+        self._gone_since_s: float | None = None
+
+    def _query(self, options: WatchOptions) -> dict[str, list[str]]:
+        found = {
+            "jobIds": _several(options, "job_ids"),
+            "jobName": _several(options, "job_names"),
+            "service": _several(options, "services"),
+            "sessionId": _several(options, "session_ids"),
+            "status": _several(options, "statuses"),
+            "from": ["start"] if options.get("from_start") else [],
+        }
+        if self._job_id is None:
+            # Of one job everything is asked, because its end must be seen, whatever is wanted.
+            level = options.get("level")
+            found |= {"types": self._types, "level": [level] if level else []}
+        return {name: values for name, values in found.items() if values}
+
+    @property
+    def last_event_id(self) -> str:
+        """The place behind the last event that was given out; empty before the first."""
+        return self._stream.last_event_id
+
+    def headers(self) -> dict[str, str]:
+        """Of the next connection."""
+        found = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if self.last_event_id:
+            found["Last-Event-ID"] = self.last_event_id
+        return found
+
+    def connected(self) -> None:
+        """The monitor has answered."""
+        self._gone_since_s = None
+        retry_s = self._stream.retry_s
+        self._stream = EventStream(self.last_event_id)
+        self._stream.retry_s = retry_s
+
+    def take(self, chunk: bytes) -> Iterator[JobEvent]:
+        """Give the events in what has come.
+
+        Raises:
+            AnswerError: It is no event.
+        """
+        for message in self._stream.feed(chunk):
+            self._failures = 0
+            event = _to_event(message.data)
+            if event.event_type in _ENDINGS:
+                self._ended_attempt = event.attempt or 1
+            elif event.event_type in _BEGINNINGS:
+                self._ended_attempt = None
+            if self._is_wanted(event):
+                yield event
+
+    def question(self) -> Call[LogsAnswer] | None:
+        """What is to be asked to know whether the job has ended; ``None`` if it runs on.
+
+        An end that is seen may be that of an earlier attempt. And if nothing comes, the end may
+        have been before the place where the watch began.
+        """
+        if self._job_id is None or not (self._stream.has_comment or self._ended_attempt):
+            return None
+        return logs(self._job_id, level="DEBUG", limit=1)
+
+    def answered(self, answer: LogsAnswer) -> None:
+        """Learn how the job is."""
+        newest = answer.logs[-1] if answer.logs else None
+        is_newest = (
+            self._stream.has_comment
+            or newest is None
+            or (
+                (newest.attempt or 1) == self._ended_attempt and newest.event_type != "job.retrying"
+            )
+        )
+        self.is_over = is_newest and answer.job_status in _ENDED
+        self._stream.has_comment = False
+        self._ended_attempt = None
+
+    def ended(self) -> None:
+        """The monitor has closed the connection.
+
+        Raises:
+            UnreachableError: Unless the watch is over.
+        """
+        if not self.is_over:
+            raise UnreachableError("the monitor has closed the stream")
+
+    def lost(self, error: MonitorError, now_s: float) -> float:
+        """The connection has ended or failed; how long to wait before the next one, in seconds.
+
+        Raises:
+            MonitorError: ``error``, if another try makes no sense or enough have been made.
+        """
+        self._gone_since_s = now_s if self._gone_since_s is None else self._gone_since_s
+        is_worth_it = isinstance(error, UnreachableError | ServerError | TooManyError)
+        if not is_worth_it or now_s - self._gone_since_s >= self._patience_s:
+            raise error
+        self._failures += 1
+        longest_s = min(_FIRST_PAUSE_S * 2.0**self._failures, _LONGEST_PAUSE_S)
+        asked_s = getattr(error, "retry_after_s", None) or self._stream.retry_s or 0.0
+        return max(longest_s * random.uniform(0.5, 1.0), asked_s)
+
+    def _is_wanted(self, event: JobEvent) -> bool:
+        return _RANKS.get(event.level, 1) >= self._least and (
+            not self._types or any(_is_type(event.event_type, each) for each in self._types)
+        )
+
+
+def _several(options: Mapping[str, Any], name: str) -> list[str]:
+    """What was given; one text counts as one of them."""
+    given = options.get(name, ())
+    return [given] if isinstance(given, str) else [str(each) for each in given]
+
+
+def _rank(level: str) -> int:
+    if level not in _LEVELS:
+        raise BadInputError(f"level: {level!r} is none; use {', '.join(_LEVELS)}")
+    return _LEVELS[level]
+
+
+def _is_type(event_type: str, pattern: str) -> bool:
+    if pattern.endswith("*"):
+        return event_type.startswith(pattern[:-1])
+    return event_type == pattern
+
+
+def _to_event(data: str) -> JobEvent:
+    try:
+        record: Mapping[str, Any] = json.loads(data)["data"]
+        return JobEvent(dict(record))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise AnswerError(f"the monitor sent no event: {data:.80}") from exc
