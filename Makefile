@@ -54,12 +54,17 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
-demo: $(VENV)/.ready-demo ## see all five tracks at work, with local receivers only
+demo: $(VENV)/.ready-demo ## see all five tracks at work and ask the monitor, with local receivers only
 	$(RUN) examples/demo.py
 
 .PHONY: test
 test: $(VENV)/.ready-test ## run the tests that need nothing but this machine (ARGS="-k name")
-	$(RUN) -m pytest -q -n auto tests --ignore=tests/peers --ignore=tests/faults -m "not peer and not slow" $(ARGS)
+	$(RUN) -m pytest -q -n auto tests --ignore=tests/peers --ignore=tests/faults --ignore=tests/monitor \
+	  -m "not peer and not slow" $(ARGS)
+
+.PHONY: test-monitor
+test-monitor: $(VENV)/.ready-test ## run the tests that start monitors: streams, webhooks, the terminal, fiveobs serve
+	$(RUN) -m pytest -q -n 2 tests/monitor -m "not peer and not slow" $(ARGS)
 
 .PHONY: peers
 peers: $(VENV)/.ready-peers ## install the real programs that test-peers runs (Collector, Spotlight, …), outside the checkout
@@ -68,10 +73,11 @@ peers: $(VENV)/.ready-peers ## install the real programs that test-peers runs (C
 .PHONY: test-peers
 test-peers: $(VENV)/.ready-peers ## run the tests against real programs; those that are absent are skipped
 	$(RUN) -m pytest -q -n 2 --dist loadfile tests/peers $(ARGS)
+	$(RUN) -m pytest -q -n 2 tests/unit tests/contract tests/monitor -m peer $(ARGS)
 
 .PHONY: test-faults
 test-faults: $(VENV)/.ready-test ## kill, starve and black-hole workers and receivers, and count what arrives
-	$(RUN) -m pytest -q -n 2 tests/faults $(ARGS)
+	$(RUN) -m pytest -q -n 2 tests/faults -m "not slow" $(ARGS)
 
 .PHONY: soak
 soak: $(VENV)/.ready-test ## workers at full speed while receivers come and go (ARGS="--seconds 3600 --seed 7")
@@ -98,7 +104,7 @@ bench: $(BENCH_VENV)/.ready ## measure what a job pays, beside other libraries (
 	$(BENCH_VENV)/bin/python bench/overhead.py $(ARGS)
 
 .PHONY: docs
-docs: $(VENV)/.ready-base ## write docs/reference anew from the code, and check every link
+docs: $(VENV)/.ready-demo ## write docs/reference anew from the code, and check every link
 	@if [ -f docs/reference/generate.py ]; then $(RUN) docs/reference/generate.py; fi
 	$(RUN) docs/check_links.py
 
@@ -117,7 +123,7 @@ test-wheel: build ## run the unit and contract tests of the sdist against the bu
 	rm -rf build/sdist && mkdir -p build/sdist
 	tar -xzf dist/*.tar.gz -C build/sdist --strip-components=1
 	rm -rf build/sdist/fiveobs
-	$(call pip-install,$(WHEEL_VENV),--group test)
+	$(call pip-install,$(WHEEL_VENV),"$$(ls dist/*.whl)[monitor]" --group test)
 	cd build/sdist && ../../$(WHEEL_VENV)/bin/python -m pytest -q -n auto $(wildcard tests/unit tests/contract) \
 	  --ignore=tests/unit/test_house.py -m "not peer and not slow" $(ARGS)
 
@@ -138,11 +144,11 @@ $(VENV)/.ready-base: $(PACKAGE_FILES) $(VENV)/.ready-pip
 	@touch $@
 
 $(VENV)/.ready-demo: $(VENV)/.ready-base
-	$(call pip-install,$(VENV),-e '.[demo]')
+	$(call pip-install,$(VENV),-e '.[demo,monitor]')
 	@touch $@
 
 $(VENV)/.ready-test $(VENV)/.ready-peers $(VENV)/.ready-check $(VENV)/.ready-build: $(VENV)/.ready-%: $(VENV)/.ready-base
-	$(call pip-install,$(VENV),--group $*)
+	$(call pip-install,$(VENV),-e '.[monitor]' --group $*)
 	@touch $@
 
 $(BENCH_VENV)/.ready: $(PACKAGE_FILES)

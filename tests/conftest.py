@@ -11,6 +11,13 @@ from typing import Any
 import pytest
 
 from tests.support.normalizer import complaints_in_journal
+from tests.support.stores import (  # noqa: F401 - fixtures of all tests
+    migrated,
+    postgresql,
+    sqlite_store,
+    store,
+    store_url,
+)
 
 #: Variables that would change what a test sees, by how their names begin.
 PREFIXES = ("FIVEOBS_", "FLUENT_BIT_", "OTEL_", "SENTRY_", "CONNECTOR_")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-import sys
+import socket
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from tests.support.programs import run_example
 from tests.support.receivers import SentryReceiver
@@ -17,8 +17,8 @@ def trace_ids(output: str) -> list[str]:
     return re.findall(r"^  \w+ +trace ([0-9a-f]{32}) ", output, re.MULTILINE)
 
 
-def test_everything_adds_up() -> None:
-    """Five tracks deliver all they accepted, and a failed job has one trace id in all of them."""
+def test_everything_adds_up(fiveobs_home: Path) -> None:
+    """Five tracks deliver everything, with one trace id; the monitor has it, and ends with it."""
     output = run_example("demo.py", "--files", "24", "--plain")
     assert "DOES NOT AGREE" not in output
     assert "24 jobs counted of 24" in output
@@ -26,16 +26,26 @@ def test_everything_adds_up() -> None:
     assert len(ids) == 5
     assert len(set(ids)) == 1
     assert "job.failed" in output
+    assert "The monitor took all of it in" in output
+    assert answer_of_the_monitor(output)["status"] == "Failed"
+    address = re.search(r"the monitor listens on http://127\.0\.0\.1:(\d+)", output)
+    assert address is not None
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", int(address[1]))) != 0
+    assert (fiveobs_home / "monitor" / "store.sqlite3").exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_a_killed_worker_loses_nothing() -> None:
-    """What a worker had recorded when it was killed arrives; its job is tried again."""
-    output = run_example("demo.py", "--files", "60", "--plain", "--kill")
-    assert "was killed while it worked on" in output
-    match = re.search(r"recorded ([\d,]+) events before it was killed; ([\d,]+) have", output)
-    assert match is not None, output
-    assert match[1] == match[2]
+def answer_of_the_monitor(output: str) -> dict[str, Any]:
+    """What the tracking API said about the job that failed."""
+    job_id = re.search(r"One job that failed, (\S+) ", output)
+    assert job_id is not None
+    _, line, rest = output.partition(
+        f"GET /api/default/default/execution/job/{job_id[1]}/progress\n"
+    )
+    assert line
+    answer: dict[str, Any] = json.JSONDecoder().raw_decode(rest)[0]
+    assert answer["jobId"] == job_id[1]
+    return answer
 
 
 def test_uses_what_is_configured(fiveobs_home: Path) -> None:

@@ -64,6 +64,7 @@ def ask(job: Job, action: Action) -> None:
     carrier=lambda _path, headers: headers,
     stages=("Load", "Scale"),
     attributes={"customer": "acme"},
+    depends_on=["job-0"],
     capture_args=True,
 )
 def resize(path: str, headers: dict[str, str]) -> dict[str, str]:
@@ -177,6 +178,7 @@ def main() -> None:
             attempt=2,
             attributes={"customer": "acme"},
             input_size_bytes=5,
+            depends_on={"job-0": "makes the image"},
         ),
     )
     stages(seen)

@@ -61,7 +61,7 @@ async def fetch(url: str) -> dict[str, int]:
     return {url: 1}
 
 
-@observe_job("rows")
+@observe_job("rows", depends_on=lambda path: {path: "must be there"})
 def rows(path: str) -> Iterator[tuple[int, str]]:
     yield 1, path
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fiveobs._config import Config, describe, load_config
-from fiveobs._settings import SETTINGS, TRACKS
+from fiveobs._setting import TRACKS
+from fiveobs._settings import SETTINGS
 from fiveobs.cli import config as command
 from fiveobs.exceptions import ConfigError
 

@@ -115,3 +115,19 @@ def test_a_queue_that_cannot_be_read_is_left_out() -> None:
     observe_queue("odd", lambda: None)  # type: ignore[arg-type,return-value]
     observe_queue("up", lambda: 3)
     assert _queues.queue_sizes() == {"up": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("50000 100000", 0.5), ("max 100000", None), ("", None), ("1 0", None)],
+    ids=["half", "no limit", "empty", "nonsense"],
+)
+def test_cpus_are_bounded_by_the_container(
+    tmp_path: Path, text: str, expected: float | None
+) -> None:
+    """A quota of cgroup v2 below what the process is bound to is what it may use."""
+    (tmp_path / "cpu.max").write_text(text)
+    without = _figures.cpu_count(tmp_path / "nothing")
+    assert without is not None
+    assert without >= 1
+    assert _figures.cpu_count(tmp_path) == (expected or without)

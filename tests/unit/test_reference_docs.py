@@ -40,7 +40,9 @@ def headings(name: str) -> list[str]:
     return re.findall(r"^## `([^`]+)`$", page(name), re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["configuration.md", "events.md", "metrics.md", "api.md"])
+@pytest.mark.parametrize(
+    "name", ["configuration.md", "events.md", "metrics.md", "api.md", "http-api.md"]
+)
 def test_a_page_is_what_the_generator_makes(name: str) -> None:
     """Nobody has to remember to run the generator: this fails until it was run."""
     assert page(name) == generator()["PAGES"][name]()

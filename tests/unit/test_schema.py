@@ -137,7 +137,7 @@ def test_a_wrong_line_does_not_fit(records: list[dict[str, Any]], change: dict[s
 def test_a_lost_job_fits(records: list[dict[str, Any]]) -> None:
     """What is concluded from outside has the same form."""
     started = next(each for each in records if each["event_type"] == "job.started")
-    lost = {"event_type": "job.lost", "data": {"cause": "killed by signal", "signal": 9}}
+    lost = {"event_type": "job.lost", "data": {"cause": "killed by signal", "signal": "SIGKILL"}}
     assert problems(SCHEMA, {**started, **lost}) == []
 
 

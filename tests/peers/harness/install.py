@@ -11,13 +11,14 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.peers.harness import collector, compose, node
 
 __all__ = ["main"]
 
 #: The program to look for, by the Debian package that has it.
-_DEBIAN = {"prometheus": "prometheus", "redis-server": "redis-server"}
+_DEBIAN = {"postgresql": "postgres", "prometheus": "prometheus", "redis-server": "redis-server"}
 
 
 def main() -> int:
@@ -38,14 +39,20 @@ def _debian_packages() -> list[str]:
     """Install what is missing if that is ours to do; what is missing still."""
     if _absent() and os.environ.get("CI") == "true" and os.geteuid() == 0:
         _install(_absent())
-    for package, program in _DEBIAN.items():
+    for package in _DEBIAN:
         if package not in _absent():
-            _say(f"{package}: {shutil.which(program)}")
+            _say(f"{package}: {_found(package)}")
     return _absent()
 
 
 def _absent() -> list[str]:
-    return [package for package, program in _DEBIAN.items() if shutil.which(program) is None]
+    return [package for package in _DEBIAN if not _found(package)]
+
+
+def _found(package: str) -> str | None:
+    """Where the package's program is; Debian keeps PostgreSQL's off the path, a version each."""
+    places = sorted(map(str, Path("/usr/lib").glob(f"{package}/*/bin")))
+    return shutil.which(_DEBIAN[package], path=os.pathsep.join([os.environ["PATH"], *places]))
 
 
 def _install(packages: list[str]) -> None:

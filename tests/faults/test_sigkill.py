@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import threading
 from collections import Counter
 from pathlib import Path
 
 from tests.support import workers
+from tests.support.programs import run_example
 from tests.support.receivers import ForwardReceiver
 
 KILLS = 100
@@ -64,3 +66,12 @@ def test_what_was_accepted_survives_sigkill(fiveobs_home: Path) -> None:
         workers.run("lives", "successor", settings=settings)
     received = {record["id"] for _, _, record in receiver.records}
     assert {record["id"] for record in records} - received == set()
+
+
+def test_the_demo_loses_nothing_to_a_killed_worker() -> None:
+    """What a worker had recorded when it was killed arrives; its job is tried again."""
+    output = run_example("demo.py", "--files", "60", "--plain", "--kill")
+    assert "was killed while it worked on" in output
+    match = re.search(r"recorded ([\d,]+) events before it was killed; ([\d,]+) have", output)
+    assert match is not None, output
+    assert match[1] == match[2]

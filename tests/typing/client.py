@@ -1,0 +1,45 @@
+"""What a type checker makes of the client; checked with mypy, never run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_type
+
+from fiveobs import JobEvent
+from fiveobs.client import AsyncClient, Client
+from fiveobs.client.answers import (
+    BatchAnswer,
+    ControlAnswer,
+    NewSubscriptionAnswer,
+    ProgressAnswer,
+    StageProgress,
+)
+
+
+def blocking() -> None:
+    with Client("http://127.0.0.1:8390", "token", tenant_id="acme") as client:
+        progress = client.progress("42")
+        assert_type(progress, ProgressAnswer)
+        assert_type(progress.stages, tuple[StageProgress, ...])
+        assert_type(progress.overall_progress.estimated_completion, datetime | None)
+        assert_type(client.raw_logs("42", level="DEBUG"), str)
+        assert_type(client.jobs(["42"], status="Running"), BatchAnswer)
+        assert_type(client.stop("42", reason="enough"), ControlAnswer)
+        assert_type(client.subscribe("https://e.com", events=["error"]), NewSubscriptionAnswer)
+        client.unsubscribe("sub-1")
+        client.progress()  # type: ignore[call-arg]
+        client.logs("42", limit="many")  # type: ignore[arg-type]
+        with client.watch("42", types=["job.*"], after="7") as watch:
+            for event in watch:
+                assert_type(event, JobEvent)
+            assert_type(watch.last_event_id, str)
+        client.watch(colour="red")  # type: ignore[call-arg]
+
+
+async def awaiting() -> None:
+    async with AsyncClient() as client:
+        assert_type(await client.progress("42"), ProgressAnswer)
+        assert_type(await client.pause("42"), ControlAnswer)
+        await client.unsubscribe("sub-1")
+        async for event in client.watch():
+            assert_type(event, JobEvent)

@@ -1,0 +1,221 @@
+"""The state of a job follows from its events, whatever order they are read in."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fiveobs.monitor.ingest.projection import Projection
+from fiveobs.monitor.ingest.states import FINAL, JobState, WorkerState
+from fiveobs.monitor.ingest.values import to_us
+from tests.support.journals import line
+
+JOB = "job-1"
+
+
+class Names:
+    """Keys of names: the same for the same names in every order."""
+
+    def project(self, tenant_id: str, project_id: str) -> int:
+        return 1
+
+    def kind(self, project_key: int, service: str, job_name: str) -> int:
+        return int.from_bytes(f"{service}/{job_name}".encode()[:6])
+
+
+class Fold:
+    """Folds records of workers into the rows of one job."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[tuple[int, str], JobState] = {}
+        self.workers = {key: WorkerState(key, f"w{key}", 1) for key in range(1, 10)}
+        self.projection = Projection(lambda _table: 1, 0, Names(), self.jobs)
+
+    def add(self, worker: int, record: dict[str, Any]) -> None:
+        self.projection.add(self.workers[worker], record)
+
+    @property
+    def job(self) -> JobState:
+        return self.jobs[1, JOB]
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        """Every column of the job, its attempts and stages."""
+        attempts = [self.job.attempts[key] for key in sorted(self.job.attempts)]
+        stages = [each.stages[key] for each in attempts for key in sorted(each.stages)]
+        named = [*[("job", self.job)], *[("attempt", each) for each in attempts]]
+        named += [("stage", each) for each in stages]
+        return {
+            f"{kind} {number}": dict(zip(row.columns, row.values(row), strict=True))
+            for number, (kind, row) in enumerate(named)
+        }
+
+
+def record(at_s: float, event_type: str, *, attempt: int = 1, **data: Any) -> dict[str, Any]:
+    fields = {"job_id": JOB, "job_name": "resize", "attempt": attempt, "data": data}
+    found: dict[str, Any] = json.loads(line(1, event_type, after_s=at_s, **fields))
+    return found
+
+
+def folded(*records: tuple[int, dict[str, Any]]) -> Fold:
+    fold = Fold()
+    for worker, each in records:
+        fold.add(worker, each)
+    return fold
+
+
+def status(*records: tuple[int, dict[str, Any]]) -> str:
+    return folded(*records).job.status
+
+
+STARTED = (1, record(1, "job.started"))
+
+
+# --- one event after the other ---
+
+
+def test_a_job_that_waits_is_received_and_one_that_has_begun_runs() -> None:
+    """``job.received`` and ``job.started`` lead to these two statuses."""
+    assert status((2, record(0, "job.received"))) == "received"
+    assert status((2, record(0, "job.received")), STARTED) == "running"
+
+
+def test_a_job_whose_beginning_was_not_read_runs_once_it_does_something() -> None:
+    """Its own events are evidence enough; a line that anybody may have written is not."""
+    assert status((1, record(3, "job.progress", percent=10))) == "running"
+    assert status((1, record(3, "log"))) == "received"
+
+
+def test_pause_and_resume_follow_each_other_by_time() -> None:
+    """The later of the two stands."""
+    paused, resumed = (1, record(2, "job.paused")), (1, record(3, "job.resumed"))
+    assert status(STARTED, paused) == "paused"
+    assert status(STARTED, paused, resumed) == "running"
+    assert status(STARTED, resumed, paused) == "running"
+
+
+def test_progress_does_not_end_a_pause() -> None:
+    """Another thread of the job may still have had something to say."""
+    assert status(STARTED, (1, record(2, "job.paused")), (1, record(3, "job.progress"))) == "paused"
+
+
+def test_final_statuses_win_over_everything() -> None:
+    """Nothing that comes before or after changes how a job has ended; the earliest end stands."""
+    for final in sorted(FINAL):
+        ended = (1, record(5, f"job.{final}"))
+        later = [(3, record(9, "job.lost")), (1, record(9, "job.resumed"))]
+        assert status(STARTED, ended, *later) == final
+        assert status(*later, ended, STARTED) == final
+        assert status(STARTED, (1, record(7, "job.failed")), ended) == final
+
+
+def test_a_lost_job_is_taken_back_by_what_it_does_later() -> None:
+    """A later event of its own does so, an earlier one does not, and its cause goes."""
+    lost = (3, record(5, "job.lost", cause="host gone"))
+    found = folded(STARTED, lost)
+    assert (found.job.status, found.job.attempts[1].lost_cause) == ("lost", "host gone")
+    assert status(STARTED, lost, (1, record(4, "job.progress"))) == "lost"
+    found = folded(STARTED, lost, (1, record(6, "stage.started", stage="a", index=1)))
+    assert (found.job.status, found.job.attempts[1].lost_cause) == ("running", None)
+
+
+def test_a_paused_job_that_was_lost_is_paused_again() -> None:
+    """A sign of life takes the conclusion back, not what was before it."""
+    lost, alive = (3, record(5, "job.lost")), (1, record(6, "job.progress"))
+    assert status(STARTED, (1, record(2, "job.paused")), lost, alive) == "paused"
+
+
+def test_a_heartbeat_that_lists_a_lost_job_takes_it_back() -> None:
+    """Its worker says that it runs; the heartbeat of another worker says nothing of it."""
+    lost = (3, record(5, "job.lost"))
+    beat = record(6, "worker.heartbeat", jobs=[{"job_id": JOB}])
+    del beat["job_id"]
+    assert status(STARTED, lost, (1, beat)) == "running"
+    assert status(STARTED, (1, beat), lost) == "running"
+    assert status(STARTED, lost, (2, beat)) == "lost"
+
+
+def test_a_job_has_the_status_of_its_last_attempt() -> None:
+    """The attempt with the highest number, also where an earlier one is read later."""
+    failed, again = (1, record(2, "job.failed")), (2, record(3, "job.started", attempt=2))
+    assert status(STARTED, failed, again) == "running"
+    assert status(again, STARTED, failed) == "running"
+
+
+def test_the_same_attempt_may_be_begun_by_another_worker() -> None:
+    """A queue that delivers again counts no attempt; the job is then the other worker's."""
+    lost, again = (3, record(5, "job.lost")), (2, record(9, "job.started"))
+    for order in itertools.permutations((STARTED, lost, again)):
+        attempt = folded(*order).job.attempts[1]
+        assert (attempt.status, attempt.worker_key) == ("running", 2)
+        assert attempt.started_at_us == to_us(STARTED[1]["timestamp"])
+
+
+# --- in any order ---
+
+
+def _story() -> list[list[tuple[int, dict[str, Any]]]]:
+    """What each process wrote about one job, in its order."""
+    announcer = [
+        (2, record(0.5, "log", note="to be queued")),
+        (2, record(1.0, "job.received", queue="q", attributes={"priority": "high"})),
+        (2, record(40.0, "log", note="asked about it")),
+    ]
+    first = [
+        (1, record(2.0, "job.started", stages=["a", "b"], queue="q", input_size_bytes=5)),
+        (1, record(2.5, "stage.started", stage="a", index=1, unit="rows", total=10)),
+        (1, record(3.0, "stage.progress", stage="a", index=1, unit="rows", done=5, percent=50.0)),
+        (1, record(3.5, "job.progress", percent=20.0, done=1, total=5)),
+        (1, record(4.0, "job.paused")),
+        (1, record(6.0, "job.resumed")),
+        (1, record(6.5, "stage.completed", stage="a", index=1, done=10, duration_s=4.0)),
+        (1, record(7.0, "stage.started", stage="b", index=2, unit="rows")),
+        (1, record(8.0, "job.failed", duration_s=6.0, percent=55.0, stage="b")),
+        (1, record(8.1, "job.retrying", reason="again", delay_s=1.0)),
+    ]
+    second = [
+        (4, record(10.0, "job.started", attempt=2, stages=["a"])),
+        (4, record(11.0, "job.progress", attempt=2, percent=90.0)),
+        (4, record(30.0, "log", attempt=2, note="late")),
+    ]
+    reporter = [(5, record(5.0, "job.progress", percent=33.0, done=2)), (5, record(9, "log"))]
+    monitor = [(3, record(20.0, "job.lost", attempt=2, cause="host gone"))]
+    return [announcer, first, second, reporter, monitor]
+
+
+def _interleaved(choices: Iterator[int]) -> list[tuple[int, dict[str, Any]]]:
+    rest = [list(each) for each in _story()]
+    found = []
+    while rest := [each for each in rest if each]:
+        found.append(rest[next(choices) % len(rest)].pop(0))
+    return found
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.integers(0, 119), min_size=20, max_size=20))
+def test_any_interleaving_of_the_files_leads_to_the_same_rows(choices: list[int]) -> None:
+    """Each file in its order, the files in any: job, attempts and stages end up the same."""
+    one = folded(*itertools.chain.from_iterable(_story()))
+    other = folded(*_interleaved(itertools.cycle(choices)))
+    assert other.rows == one.rows
+    assert one.job.status == "lost"
+
+
+def test_columns_of_rows_are_those_of_the_tables() -> None:
+    """A row class has each column of its table, in order, so a row is written as it is."""
+    from fiveobs.monitor.store import schema
+
+    fold = folded(STARTED, (1, record(2, "stage.started", stage="a", index=1)))
+    table_rows = {
+        schema.events: fold.projection.rows.events[0],
+        schema.jobs: fold.job.values(fold.job),
+    }
+    for table, row in table_rows.items():
+        assert len(row) == len(table.columns)
+    event = dict(zip(schema.events.columns.keys(), fold.projection.rows.events[0], strict=True))
+    assert (event["event_type"], event["level"], event["data"]) == ("job.started", 20, "{}")

@@ -1,0 +1,284 @@
+"""Estimates, trends and comparisons: what they rest on, and when there are none."""
+
+from __future__ import annotations
+
+import random
+from statistics import median
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fiveobs.monitor.store.rows import AttemptRow, Backlog, JobRow, StageRow, WorkerRow
+from fiveobs.monitor.tracking import estimates, human, trends
+from fiveobs.monitor.tracking.benchmarks import compare
+from fiveobs.monitor.tracking.estimates import estimate, plan_stages, prediction_accuracy
+from fiveobs.monitor.tracking.history import History, PastRun
+from fiveobs.monitor.tracking.human import US
+from fiveobs.monitor.tracking.queueing import queue_estimate, system_health
+from fiveobs.monitor.tracking.tracked import Tracked
+
+NOW_US = 1_800_000_000 * US
+
+
+def row(kind: Any, **known: Any) -> Any:
+    return kind(**{**dict.fromkeys(kind._fields), **known})
+
+
+def history(*durations_s: float, stages: dict[str, float] | None = None) -> History:
+    runs = [PastRun(duration_s=each, ended_at_us=1, stages=stages or {}) for each in durations_s]
+    return History(runs=tuple(runs))
+
+
+def running(
+    elapsed_s: float,
+    *,
+    percent: float | None = None,
+    past: History | None = None,
+    planned: str | None = None,
+    stages: tuple[StageRow, ...] = (),
+    status: str = "running",
+) -> Tracked:
+    started_us = NOW_US - round(elapsed_s * US)
+    names = {"job_key": 1, "job_id": "j", "job_name": "n", "service": "s", "attempt": 1}
+    times = {"created_at_us": started_us, "started_at_us": started_us, "updated_at_us": NOW_US}
+    attempt = row(AttemptRow, percent=percent, planned_stages=planned)
+    return Tracked(
+        job=row(JobRow, status=status, **names, **times),
+        attempt=attempt,
+        stages=stages,
+        history=past or History(),
+        now_us=NOW_US,
+    )
+
+
+def stage(name: str, index: int, elapsed_s: float, **known: Any) -> Any:
+    known = {"status": "running", **known}
+    started_us = NOW_US - round(elapsed_s * US)
+    return row(StageRow, stage=name, stage_index=index, started_at_us=started_us, **known)
+
+
+def test_without_progress_and_past_there_is_no_estimate() -> None:
+    """Nothing is invented."""
+    assert estimate(running(10)) is None
+    assert estimate(running(10, percent=0.5)) is None
+    assert estimate(running(10, past=history(1, 2, 3, 4))) is None
+
+
+def test_progress_alone_is_a_proportion_without_an_interval() -> None:
+    """A quarter took 10 s: the rest takes 30 s; how sure that is cannot be known."""
+    found = estimate(running(10, percent=25))
+    assert found is not None
+    assert (found.method, found.remaining_s, found.low_s, found.runs) == ("progress", 30, None, 0)
+
+
+def test_history_alone_counts_runs_that_took_longer() -> None:
+    """What is left is what was left in past runs at this point, those that had ended left out."""
+    found = estimate(running(25, past=history(10, 20, 30, 40, 50)))
+    assert found is not None
+    assert (found.method, found.remaining_s, found.runs) == ("history", 15, 3)
+    assert found.low_s is not None
+    assert found.high_s is not None
+    assert found.low_s <= found.remaining_s <= found.high_s
+
+
+def test_a_run_longer_than_all_before_has_no_estimate() -> None:
+    """The past says nothing of a run that is longer than it."""
+    assert estimate(running(100, past=history(10, 20, 30, 40, 50))) is None
+
+
+@given(
+    elapsed_s=st.floats(1, 1e5),
+    percent=st.floats(1, 99.9),
+    durations=st.lists(st.floats(0.1, 1e6), min_size=5, max_size=100),
+)
+def test_estimates_lie_in_their_interval(
+    elapsed_s: float, percent: float, durations: list[float]
+) -> None:
+    """Never below nothing, never outside of low and high."""
+    found = estimate(running(elapsed_s, percent=percent, past=history(*durations)))
+    assert found is not None
+    assert found.remaining_s >= 0
+    if found.low_s is not None and found.high_s is not None:
+        slack = 1e-6 * (1 + found.high_s)
+        assert found.low_s - slack <= found.remaining_s <= found.high_s + slack
+
+
+def test_progress_outweighs_the_past_as_it_grows() -> None:
+    """At 1 percent the past decides, at 99 percent the job itself."""
+    past = history(*[1000.0] * 10)
+    early = estimate(running(1, percent=1, past=past))
+    late = estimate(running(99, percent=99, past=past))
+    assert early is not None
+    assert late is not None
+    assert early.remaining_s == pytest.approx(990, abs=1)
+    assert late.remaining_s == pytest.approx(10, abs=0.1)
+
+
+def test_stages_add_up() -> None:
+    """What is left of the running stage, and what the others usually take."""
+    past = history(*[60.0] * 6, stages={"a": 10.0, "b": 20.0, "c": 30.0})
+    first = stage("a", 1, 4.0, eta_s=6.0, updated_at_us=NOW_US)
+    tracked = running(4, past=past, planned='["a","b","c"]', stages=(first,))
+    found = estimate(tracked)
+    assert found is not None
+    assert (found.method, found.remaining_s, found.runs) == ("stages", 56.0, 6)
+    plan = plan_stages(tracked, found)
+    assert [each.stage.name for each in plan] == ["a", "b", "c"]
+    ends = [(each.end_us - NOW_US) / US for each in plan]
+    assert ends == [6.0, 26.0, 56.0]
+
+
+def test_the_rest_is_split_where_no_stage_has_a_past() -> None:
+    """Stages to come share what is left of the job."""
+    first = stage("a", 1, 10.0, eta_s=10.0, updated_at_us=NOW_US)
+    tracked = running(10, percent=20, planned='["a","b","c"]', stages=(first,))
+    plan = plan_stages(tracked, estimate(tracked))
+    assert [(each.end_us - NOW_US) / US for each in plan] == [10.0, 25.0, 40.0]
+
+
+def test_percent_comes_from_stages_if_the_job_says_none() -> None:
+    """Each stage counts as long as it usually takes; alike where that is not known."""
+    done = stage("a", 1, 10.0, status="completed")
+    half = stage("b", 2, 5.0, percent=50.0)
+    past = history(*[60.0] * 5, stages={"a": 10.0, "b": 40.0})
+    planned = '["a","b"]'
+    assert running(10, planned=planned, stages=(done, half)).percent == 75
+    assert running(10, planned=planned, stages=(done, half), past=past).percent == 60
+    assert running(10).percent is None
+
+
+@pytest.mark.parametrize("status", ["paused", "lost", "completed", "failed", "received"])
+def test_only_running_jobs_have_an_estimate(status: str) -> None:
+    """Nobody knows when a paused job goes on."""
+    assert estimate(running(10, percent=50, status=status)) is None
+
+
+def test_accuracy_is_a_back_test() -> None:
+    """Each run is predicted by those before it; even runs are predicted well."""
+    assert prediction_accuracy(history(*[10.0] * 14)) is None
+    assert prediction_accuracy(history(*[10.0] * 15)) == 100
+    uneven = [1.0, 1000.0] * 20
+    found = prediction_accuracy(history(*uneven))
+    assert found is not None
+    assert found < 60
+
+
+@given(st.floats(0.1, 1e6), st.lists(st.floats(0.1, 1e6), min_size=5, max_size=100))
+def test_comparisons_add_to_a_hundred(duration_s: float, others: list[float]) -> None:
+    """Whole percents, never 99 or 101."""
+    found = compare(duration_s, others)
+    assert found is not None
+    assert found.faster_than + found.similar_to + found.slower_than == 100
+    assert min(found.faster_than, found.similar_to, found.slower_than) >= 0
+
+
+def test_few_others_make_no_comparison() -> None:
+    """Four runs are no population."""
+    assert compare(1.0, [1.0] * 4) is None
+    assert compare(None, [1.0] * 50) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0] * 7, None),
+        ([1.0] * 8, 0),
+        ([0.0] * 20, 0),
+        ([float(each) for each in range(10)], 1),
+        ([float(-each) for each in range(10)], -1),
+        ([1000 + each / 10 for each in range(20)], 0),
+        ([1.0, 9.0] * 10, 0),
+    ],
+    ids=["few", "same", "zero", "up", "down", "slight", "zigzag"],
+)
+def test_trends(values: list[float], expected: int | None) -> None:
+    """Sure and large enough, or none; too few values say nothing."""
+    assert trends.direction(values) == expected
+
+
+def test_noise_is_seldom_called_a_trend() -> None:
+    """About one series of chance in twenty, as the threshold says."""
+    chance = random.Random(4)
+    calls = [trends.direction([chance.gauss(100, 30) for _ in range(30)]) for _ in range(400)]
+    assert sum(each != 0 for each in calls) / 400 < 0.09
+
+
+def test_a_queue_moves_as_fast_as_its_jobs() -> None:
+    """The fourth of a queue with two at a time begins after two turns."""
+    waiting = running(0, status="received", past=history(*[60.0] * 5))
+    found = queue_estimate(waiting, 4, Backlog(queued=9, running=2))
+    assert found.start_us is not None
+    assert found.completion_us is not None
+    assert (found.start_us - NOW_US) / US == 120
+    assert (found.completion_us - NOW_US) / US == 180
+    assert queue_estimate(waiting, 4, Backlog(queued=9, running=0)).start_us is None
+
+
+def test_load_is_that_of_the_fullest() -> None:
+    """CPU of a machine's workers adds up; memory is the machine's."""
+    known = {"active_jobs": 1, "memory_used_bytes": 1, "memory_limit_bytes": 10}
+    workers = [
+        row(WorkerRow, machine_id="m", cpu_percent=80.0, cpu_count=4.0, **known) for _ in range(2)
+    ]
+    found = system_health(workers, queued=0)
+    assert (found.overall_load, found.resource_availability) == (40, "High")
+    assert (found.estimated_capacity, found.queue_health) == ("3 additional jobs", "Good")
+    empty = system_health([], queued=50)
+    assert (empty.overall_load, empty.estimated_capacity) == (None, None)
+    assert empty.queue_health == "Poor"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (human.size(2_469_606_195), "2.3 GB"),
+        (human.size(4 * 1024**3), "4.0 GB"),
+        (human.size(890 * 1024**2), "890 MB"),
+        (human.size(512), "512 bytes"),
+        (human.duration(933), "15 minutes 33 seconds"),
+        (human.duration(135), "2 minutes 15 seconds"),
+        (human.duration(3661), "1 hour 1 minute 1 second"),
+        (human.duration(0.25), "0.25 seconds"),
+        (human.duration(0), "0 seconds"),
+        (human.rounded_duration(1110), "18.5 minutes"),
+        (human.duration_range(1200, 1500), "20-25 minutes"),
+        (human.rate(1250.4, None), "1250 records/second"),
+        (human.rate(0.5, "images"), "0.5 images/second"),
+        (human.percentile(85), "85th percentile"),
+        (human.percentile(1), "1st percentile"),
+        (human.percentile(12), "12th percentile"),
+        (human.as_time(1_705_746_600_000_000), "2024-01-20T10:30:00Z"),
+        (human.as_time(1_705_746_600_000_001), "2024-01-20T10:30:00.000001Z"),
+        (human.size(None), None),
+        (human.as_time(None), None),
+    ],
+)
+def test_figures_for_people(value: str | None, expected: str | None) -> None:
+    """Sizes, durations, rates, ranks and times as the published page writes them."""
+    assert value == expected
+
+
+@given(st.integers(-(2**62), 2**62))
+def test_any_time_can_be_written(at_us: int) -> None:
+    """A time beyond the calendar is written as its end."""
+    text = human.as_time(at_us)
+    assert text is not None
+    assert text.endswith("Z")
+
+
+def test_the_interval_covers_most_of_what_happens() -> None:
+    """Of runs like those before, about eight in ten end within the interval."""
+    chance = random.Random(7)
+    durations = [chance.lognormvariate(5, 0.3) for _ in range(100)]
+    within = 0
+    for _ in range(500):
+        actual = chance.lognormvariate(5, 0.3)
+        found = estimate(running(actual / 4, past=history(*durations)))
+        assert found is not None
+        assert found.low_s is not None
+        assert found.high_s is not None
+        within += found.low_s <= actual - actual / 4 <= found.high_s
+    assert 0.7 < within / 500 < 0.9
+    assert estimates.LOW < median([estimates.LOW, estimates.HIGH]) < estimates.HIGH
