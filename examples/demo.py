@@ -4,7 +4,8 @@ One job per file, announced by this process and handed over with its carrier; so
 on purpose (they belong to Python's test suite), so those jobs really fail. What you see while it
 runs is read from the journal, as any monitor would. Where no destination is configured, small
 receivers on this machine stand in for Fluent Bit, an OpenTelemetry collector and Sentry, so that at
-the end both sides can be compared: what was accepted, and what arrived.
+the end both sides can be compared: what was accepted, and what arrived. Meanwhile a monitor
+(``fiveobs serve``) takes in the journal and answers for every job.
 
 ``--kill`` ends a worker with SIGKILL in the middle of a job: another one takes its place, the job
 is tried again, and what the dead worker had recorded is delivered all the same.
@@ -18,17 +19,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import sys
 import time
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from _demo.display import Display, display
 from _demo.files import choose
 from _demo.journal import Ended, Journal, State
+from _demo.monitor import Monitor
 from _demo.pool import Pool
 from _demo.receivers import Received, Receivers
 from _demo.summary import Sums, doctor, find, places, settled, sums, typical_failure
@@ -52,6 +57,16 @@ TIMEOUT_S = 300.0
 SETTLE_S = 30.0
 
 
+class Answer(NamedTuple):
+    """What the monitor says at the end."""
+
+    #: Of all jobs, by status.
+    counts: Counter[str]
+    job_id: str
+    #: The tracking API's answer about that job.
+    progress: dict[str, Any]
+
+
 @dataclass
 class Run:
     """One run of the demo, and what has become of it."""
@@ -61,6 +76,8 @@ class Run:
     pool: Pool
     journal: Journal
     received: Received | None
+    #: ``None`` where it is not installed.
+    monitor: Monitor | None
     before: Sums
     lines: int = 0
     killed_at: float = 0.0
@@ -85,7 +102,10 @@ def main() -> int:
             receivers = stack.enter_context(Receivers())
             os.environ.update(receivers.environment)
             received = receivers.received
-        run = _begin(args, home, received)
+        # Taken before anything else writes: the monitor keeps a journal, too.
+        since = Journal(home), doctor()
+        monitor = stack.enter_context(Monitor(home)) if Monitor.is_installed() else None
+        run = _begin(args, home, received, monitor, since)
         with display(is_plain=args.plain) as screen:
             _work(run, screen, with_kill=args.kill)
         return _end(run)
@@ -113,18 +133,29 @@ def _home() -> Path:
     return root / f"run-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
 
 
-def _begin(args: argparse.Namespace, home: Path, received: Received | None) -> Run:
+def _begin(
+    args: argparse.Namespace,
+    home: Path,
+    received: Received | None,
+    monitor: Monitor | None,
+    since: tuple[Journal, Sums],
+) -> Run:
     chosen = choose(args.files, home)
     session_id = f"demo-{uuid.uuid4().hex[:12]}"
     paths = {f"{session_id}-{at:04d}": path for at, path in enumerate(chosen.paths, 1)}
     where = "small receivers on this machine" if received else "the destinations you configured"
     print(f"{len(paths)} source files, one job each, in two worker processes; session {session_id}")
     print(f"{chosen.note}: such jobs will fail")
-    print(f"events go to the journal in {home}, everything else to {where}\n", flush=True)
-    journal, before = Journal(home), doctor()
+    print(f"events go to the journal in {home}, everything else to {where}")
+    print(
+        f"the monitor listens on {monitor.url}\n"
+        if monitor
+        else "(pip install 'fiveobs[monitor]' for the monitor)\n",
+        flush=True,
+    )
     state = State(session_id, {job_id: str(path) for job_id, path in paths.items()})
     fiveobs.configure(service="demo", worker_id="demo")
-    return Run(home, state, Pool(session_id, paths), journal, received, before)
+    return Run(home, state, Pool(session_id, paths), since[0], received, monitor, since[1])
 
 
 def _work(run: Run, screen: Display, *, with_kill: bool) -> None:
@@ -148,18 +179,43 @@ def _work(run: Run, screen: Display, *, with_kill: bool) -> None:
 def _end(run: Run) -> int:
     """Let everything arrive, then compare; the exit code."""
     fiveobs.flush(SETTLE_S)
+    settled(SETTLE_S)
+    failed = run.state.failed
+    job = typical_failure(run.state, run.received)
+    answer = _ask_monitor(run, job or next(iter(run.state.ended.values()), None))
     if not settled(SETTLE_S):
         print(f"\nAfter {SETTLE_S:g} s not everything has been delivered:")
     fiveobs.shutdown(SETTLE_S)
     run.look()
-    failed = run.state.failed
-    job = typical_failure(run.state, run.received)
     checks = [_show_work(run), _show_sums(run)]
     if run.pool.deaths:
         checks.append(_show_deaths(run))
     checks.append(_show_failure(run, job) if job else not failed)
+    if answer is not None:
+        checks.append(_show_monitor(run, answer))
     _show_next(run, job)
     return 0 if all(checks) else 1
+
+
+def _ask_monitor(run: Run, job: Ended | None) -> Answer | None:
+    """What the monitor knows of all jobs, and of one; it has ended then."""
+    if run.monitor is None or job is None:
+        return None
+    counts = run.monitor.wait_for(run.state.ended)
+    answer = Answer(counts, job.job_id, run.monitor.progress(job.job_id))
+    run.monitor.close()  # it is a process of ours: the sums are compared when all have ended
+    return answer
+
+
+def _show_monitor(run: Run, answer: Answer) -> bool:
+    """Whether the monitor says of the jobs what the journal says."""
+    done, failed = len(run.state.ended) - len(run.state.failed), len(run.state.failed)
+    counts = answer.counts
+    listed = ", ".join(f"{count} {status.lower()}" for status, count in sorted(counts.items()))
+    print(f"\nThe monitor took all of it in while they worked: {listed}. Of that job it says:")
+    print(f"\nGET /api/default/default/execution/job/{answer.job_id}/progress")
+    print(json.dumps(answer.progress, indent=2, ensure_ascii=False))
+    return (counts["Completed"], counts.total()) == (done, done + failed)
 
 
 def _show_work(run: Run) -> bool:
@@ -218,6 +274,12 @@ def _show_next(run: Run, job: Ended | None) -> None:
         print(f"  fiveobs find {job.trace_id}    the same job by its trace")
     print(f"  fiveobs find {run.state.session_id}    all jobs of this run")
     print("  fiveobs doctor --no-probe    the sums again")
+    if run.monitor is not None:
+        print("  fiveobs serve    the monitor again, with all of this in its store; beside it:")
+        print("    fiveobs jobs    the jobs that it knows")
+        if job is not None:
+            print(f"    fiveobs job {job.job_id}    one with its stages, errors and timeline")
+        print("    fiveobs watch    what runs, as it runs: begin another demo beside it")
     if not run.killed_at:
         print("  python examples/demo.py --kill    a worker dies, and nothing is lost")
 

@@ -1,8 +1,10 @@
 """Write the reference pages beside this file from the code.
 
 ``configuration.md`` from the table of settings, ``events.md`` from the schema of journal lines,
-``metrics.md`` from the instruments, ``api.md`` from the public names. Run it after a change to one
-of them, from the repository's root: ``python docs/reference/generate.py``.
+``metrics.md`` from the instruments, ``api.md`` from the public names, ``http-api.md`` from the
+monitor's OpenAPI document, and with it the classes in ``fiveobs/client/answers``. Run it after a
+change to one of them, from the repository's root: ``python docs/reference/generate.py``. It needs
+``fiveobs[monitor]``.
 """
 
 from __future__ import annotations
@@ -10,18 +12,22 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import fiveobs
 from fiveobs import _bus, _log, _subscription
-from fiveobs._settings import SETTINGS, TRACKS, Setting
+from fiveobs._setting import TRACKS, Setting
+from fiveobs._settings import SETTINGS
 from fiveobs.tracks import _observations, metrics
 from fiveobs.tracks._sums import Instrument
 
 FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER))  # the modules beside this file
 
 # --- configuration.md --------------------------------------------------------------------------
 
@@ -375,15 +381,50 @@ def _summary(value: Any) -> str:
     return re.sub(r"``([^`]+)``", r"`\1`", " ".join(paragraph.split()))
 
 
+# --- http-api.md and the client's answers ------------------------------------------------------
+
+ANSWERS = FOLDER.parents[1] / "fiveobs" / "client" / "answers"
+
+
+@cache
+def openapi() -> dict[str, Any]:
+    """The monitor's OpenAPI document."""
+    from sqlalchemy import create_engine
+
+    from fiveobs.monitor.api.app import create_app
+    from fiveobs.monitor.store.engine import Store
+
+    document: dict[str, Any] = create_app(Store(create_engine("sqlite://"))).openapi()
+    return document
+
+
+def http_page() -> str:
+    """The page of HTTP routes."""
+    from http_api import page
+
+    return page(openapi())
+
+
+def answer_modules() -> dict[str, str]:
+    """The text of each module in ``fiveobs/client/answers``, by its name."""
+    from client_answers import modules
+
+    return modules(openapi())
+
+
 #: Each page's maker by the page's name.
 PAGES = {
     "configuration.md": page,
     "events.md": events_page,
     "metrics.md": metrics_page,
     "api.md": api_page,
+    "http-api.md": http_page,
 }
 
 if __name__ == "__main__":
     for filename, make in PAGES.items():
         (FOLDER / filename).write_text(make(), encoding="utf-8")
         print(f"wrote {filename}")
+    for name, text in answer_modules().items():
+        (ANSWERS / f"{name}.py").write_text(text, encoding="utf-8")
+    print("wrote fiveobs/client/answers")
