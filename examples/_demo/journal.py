@@ -14,6 +14,8 @@ from typing import Any
 __all__ = ["Ended", "Journal", "State", "Worker"]
 
 _ENDINGS = ("job.completed", "job.failed", "job.interrupted", "job.cancelled", "job.stopped")
+#: What only the worker that has the job records; a monitor, for one, reports a lost job as well.
+_WORK = ("job.started", "stage.started", *_ENDINGS)
 
 
 class Journal:
@@ -91,7 +93,7 @@ class State:
         self.event_ids.setdefault(name, []).append(record["id"])
         if record.get("session_id") != self.session_id or record.get("job_id") not in self.paths:
             return
-        if record["event_type"] != "job.received" and "trace_id" in record:
+        if record["event_type"] in _WORK:
             self._take(self.workers.setdefault(name, Worker(name)), record)
 
     def _take(self, worker: Worker, record: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sized
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from _demo.journal import Ended, State
@@ -46,13 +47,23 @@ def doctor() -> Sums:
 
 
 def settled(timeout_s: float) -> bool:
-    """Wait until nothing is pending; what a dead worker left is adopted meanwhile."""
+    """Wait until nothing recorded so far is pending; what a dead worker left is adopted meanwhile.
+
+    Processes that still live go on recording, a heartbeat each second, so that there may always be
+    something newer on its way.
+    """
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     deadline = time.monotonic() + timeout_s
-    while any(doctor()[track]["pending"] for track in TRACKS):
+    while any(_is_before(each["oldest_pending"], now) for each in doctor().values()):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.3)
     return True
+
+
+def _is_before(timestamp: str | None, other: str) -> bool:
+    """Whether there is a first time, and it is before the other; both as in the journal."""
+    return timestamp is not None and timestamp < other
 
 
 def sums(
