@@ -15,11 +15,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from fiveobs import _control
 from fiveobs._control import Action, Run
 from fiveobs.journal.segments import segment_files
+from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import attempts, audit, jobs, kinds, workers
 
@@ -252,18 +253,18 @@ class Control:
         details = {"attempt": job.attempt, "status": job.status, **details}
         if who.token_id:
             details["tokenId"] = who.token_id
-        values = {
-            "at_us": at_us,
-            "project_key": who.project_key,
-            "actor": who.name,
-            "action": f"job.{action}",
-            "target": job.job_id,
-            "reason": reason or None,
-            "outcome": outcome,
-            "details": details,
-        }
-        done = connection.execute(insert(audit).values(values))
-        return int(done.inserted_primary_key[0]), at_us  # type: ignore[index]
+        key = auditing.note(
+            connection,
+            at_us=at_us,
+            project_key=who.project_key,
+            actor=who.name,
+            action=f"job.{action}",
+            target=job.job_id,
+            outcome=outcome,
+            reason=reason or None,
+            details=details,
+        )
+        return key, at_us
 
     # --- many jobs ---------------------------------------------------------------------------
 

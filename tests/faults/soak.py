@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from fiveobs.cli._accounts import TrackAccount, account, add_up
 from tests.faults.soak_ledger import Ledger
 from tests.faults.soak_schedule import RECEIVERS, Fault, schedule
+from tests.support.ports import free_port
 from tests.support.process import ReceiverProcess
 
 if TYPE_CHECKING:
@@ -295,17 +296,8 @@ def _say(line: str) -> None:
 
 
 def _receiver(name: str, ledger: Path) -> ReceiverProcess:
-    ports = [_free_port() for _ in range(2)]
+    ports = [free_port() for _ in range(2)]
     return ReceiverProcess(program=("tests.faults.soak_receivers", name, ledger, *ports))
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
 
 
 def _clean_environment() -> dict[str, str]:

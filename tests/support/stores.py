@@ -11,7 +11,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.ports import free_port
 
 __all__ = ["PostgreSQL", "postgresql", "sqlite_store", "store", "store_url"]
 
@@ -67,7 +68,7 @@ class PostgreSQL:
             shutil.chown(self._folder, _USER, _USER)
         options = ["-D", str(data), "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-sync"]
         self._run("initdb", *options, "--locale=C")
-        self._port = _free_port()
+        self._port = free_port()
         settings = _SETTINGS | {
             "port": str(self._port),
             "unix_socket_directories": str(self._folder),
@@ -128,13 +129,6 @@ def _as_user() -> list[str]:
         return []
     user = [f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups", "--pdeathsig=INT"]
     return ["setpriv", *user, "--"]
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

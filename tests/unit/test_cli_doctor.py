@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from tests.support.base import HOST
 from tests.support.forward import ForwardReceiver
 from tests.support.journals import START_NS, append, line, write_cursor, write_segment
 from tests.support.otlp import OtlpReceiver
+from tests.support.ports import free_port
 from tests.support.sentry import SentryReceiver
 from tests.support.web import FluentHttpReceiver
 
@@ -44,12 +44,6 @@ def next_steps(answer: dict, area: str) -> str:
     return " ".join(
         step for each in answer["findings"] if each["area"] == area for step in each["next"]
     )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return listener.getsockname()[1]
 
 
 def use_logs(monkeypatch, receiver, protocol: str) -> None:

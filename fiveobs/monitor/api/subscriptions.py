@@ -21,6 +21,7 @@ from fiveobs.monitor.api.tracking import Moment
 from fiveobs.monitor.live.events import LiveEvent, events_by_key
 from fiveobs.monitor.live.wanted import Wanted
 from fiveobs.monitor.live.websocket import Socket
+from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.reading import job_by_id
 from fiveobs.monitor.tracking.human import US
@@ -476,14 +477,15 @@ def _note(
     now_us: int,
     **details: Any,
 ) -> None:
-    stored.note(
+    auditing.note(
         connection,
+        at_us=now_us,
         project_key=scope.project_key,
         actor=scope.caller.name,
         action=action,
         target=row.subscription_id,
-        now_us=now_us,
-        **details,
+        outcome="done",
+        details=details or None,
     )
 
 

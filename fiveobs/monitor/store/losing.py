@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, select, update
 
+from fiveobs.monitor.store.auditing import note
 from fiveobs.monitor.store.schema import (
     attempts,
     audit,
@@ -198,18 +199,17 @@ def _claim_of(connection: Connection, attempt: OpenAttempt) -> Any:
 
 
 def _add_claim(connection: Connection, attempt: OpenAttempt, now_us: int, reason: str) -> None:
-    details = {"attempt": attempt.attempt, "seen_at_us": attempt.seen_at_us}
-    values = {
-        "at_us": now_us,
-        "project_key": attempt.project_key,
-        "actor": _MONITOR,
-        "action": REPORT,
-        "target": attempt.job_id,
-        "reason": reason,
-        "outcome": "reported",
-        "details": details,
-    }
-    connection.execute(insert(audit).values(values))
+    note(
+        connection,
+        at_us=now_us,
+        project_key=attempt.project_key,
+        actor=_MONITOR,
+        action=REPORT,
+        target=attempt.job_id,
+        outcome="reported",
+        reason=reason,
+        details={"attempt": attempt.attempt, "seen_at_us": attempt.seen_at_us},
+    )
 
 
 def _chunks(keys: Collection[int]) -> Iterable[list[int]]:

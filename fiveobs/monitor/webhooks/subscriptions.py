@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Select, delete, func, insert, select, update
 
 from fiveobs.monitor.live.events import newest_key
-from fiveobs.monitor.store.schema import audit, deliveries, jobs, subscriptions, told
+from fiveobs.monitor.store.schema import deliveries, jobs, subscriptions, told
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -38,7 +38,6 @@ __all__ = [
     "find",
     "listed",
     "listed_deliveries",
-    "note",
     "remove",
     "replay",
     "rows_where",
@@ -278,19 +277,3 @@ def replay(
         wanted = wanted.where(deliveries.c.created_at_us <= to_us)
     again = {"status": PENDING, "tries": 0, "next_try_at_us": now_us, "ended_at_us": None}
     return connection.execute(wanted.values(again)).rowcount
-
-
-def note(
-    connection: Connection,
-    *,
-    project_key: int,
-    actor: str,
-    action: str,
-    target: str,
-    now_us: int,
-    **details: Any,
-) -> None:
-    """Write down who did what: an entry of the audit trail."""
-    row = {"at_us": now_us, "project_key": project_key, "actor": actor, "action": action}
-    row |= {"target": target, "outcome": "done", "details": details or None}
-    connection.execute(insert(audit).values(row))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,6 +11,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, ClassVar, Self, TypeVar
 
 import pytest
+
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,6 @@ T = TypeVar("T")
 HOST = "127.0.0.1"
 #: What is built or installed for the tests once and kept: outside the checkout.
 CACHE = Path(os.environ.get("FIVEOBS_TEST_CACHE") or Path.home() / ".cache" / "fiveobs")
-#: Below the range that outgoing connections are given, so that a port is free after a restart too.
-_FIRST_PORT, _LAST_PORT = 12_000, 31_999
-_dice = random.SystemRandom()
 #: How much of a program's output goes into a failure's message.
 _TAIL_CHARS = 4_000
 
@@ -41,18 +38,6 @@ def absent(program: str, remedy: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
-
-
-def free_port() -> int:
-    """A port on the loopback that nothing listens on."""
-    while True:
-        port = _dice.randint(_FIRST_PORT, _LAST_PORT)
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        return port
 
 
 def fetch(url: str, *, accept: str = "*/*", timeout_s: float = 5.0) -> str:
