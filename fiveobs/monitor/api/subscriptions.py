@@ -18,7 +18,7 @@ from fiveobs.monitor.api.dependencies import ProjectScope, Scope, TheStore, requ
 from fiveobs.monitor.api.live import JobId, LastEvent, TheHub, begin, room_in
 from fiveobs.monitor.api.problems import invalid
 from fiveobs.monitor.api.tracking import Moment
-from fiveobs.monitor.live.events import LiveEvent, events_by_key
+from fiveobs.monitor.live.events import events_by_key
 from fiveobs.monitor.live.wanted import Wanted
 from fiveobs.monitor.live.websocket import Socket
 from fiveobs.monitor.store import auditing
@@ -26,7 +26,7 @@ from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.reading import job_by_id
 from fiveobs.monitor.tracking.human import US
 from fiveobs.monitor.webhooks import subscriptions as stored
-from fiveobs.monitor.webhooks.choosing import Choice, Told, to_progress
+from fiveobs.monitor.webhooks.choosing import Choice, Teller
 from fiveobs.monitor.webhooks.guard import Guard, to_target
 from fiveobs.monitor.webhooks.models import (
     DeliveriesAnswer,
@@ -407,7 +407,7 @@ async def socket_of_subscription(
     choice = Choice.stored(row.events, row.filters)
     wanted = Wanted(project_key=row.project_key, job_key=row.job_key)
     ends_at_s = None if row.expires_at_us is None else row.expires_at_us / US
-    socket = Socket(the_hub, wanted, after, takes=_Teller(choice), ends_at_s=ends_at_s)
+    socket = Socket(the_hub, wanted, after, takes=Teller(choice), ends_at_s=ends_at_s)
     await socket.serve(websocket)
 
 
@@ -419,26 +419,6 @@ def _opened(
         if row.kind != stored.WEBSOCKET or stored.state_of(row, _now_us()) != stored.ACTIVE:
             raise HTTPException(409, "it is no active subscription of type websocket")
         return row, row.event_key if last is None else begin(connection, last, "now")
-
-
-class _Teller:
-    """Chooses for one WebSocket, and remembers the progress that it was told."""
-
-    def __init__(self, choice: Choice) -> None:
-        self._choice = choice
-        self._told: dict[tuple[int | None, int], Told] = {}
-
-    def __call__(self, event: LiveEvent) -> bool:
-        if not self._choice.takes(event):
-            return False
-        progress = to_progress(event)
-        if progress is None or event.level >= 30:
-            return True
-        key = (event.job_key, progress.stage_index)
-        is_news = self._choice.is_news(progress, self._told.get(key))
-        if is_news and progress.percent is not None:
-            self._told[key] = Told(progress.attempt, progress.percent)
-        return is_news
 
 
 # --- what they share ---------------------------------------------------------------------------

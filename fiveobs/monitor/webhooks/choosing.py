@@ -12,6 +12,7 @@ __all__ = [
     "EVENT_NAMES",
     "Choice",
     "Progress",
+    "Teller",
     "Told",
     "to_progress",
 ]
@@ -125,3 +126,24 @@ class Choice:
         if progress.percent >= 100 > told.percent:
             return True
         return progress.percent - told.percent >= self.min_progress_increment
+
+
+class Teller:
+    """Chooses for one WebSocket, and remembers the progress that it was told."""
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._told: dict[tuple[int | None, int], Told] = {}
+
+    def __call__(self, event: LiveEvent) -> bool:
+        """Whether the event is to be sent; a progress that is sent is remembered."""
+        if not self._choice.takes(event):
+            return False
+        progress = to_progress(event)
+        if progress is None or event.level >= 30:
+            return True
+        key = (event.job_key, progress.stage_index)
+        is_news = self._choice.is_news(progress, self._told.get(key))
+        if is_news and progress.percent is not None:
+            self._told[key] = Told(progress.attempt, progress.percent)
+        return is_news
