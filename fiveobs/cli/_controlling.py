@@ -13,9 +13,11 @@ from fiveobs.exceptions import ProblemError
 __all__ = ["add_control", "run_control"]
 
 
-def add_control(subparsers: Any, action: str, description: str) -> None:
-    """Define the arguments of one of the commands."""
-    parser = subparsers.add_parser(
+def add_control(
+    subparsers: Any, action: str, description: str, *, needs_id: bool = True
+) -> argparse.ArgumentParser:
+    """Define the arguments of one of the commands; without ``needs_id`` jobs need not be named."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
         action,
         help=f"{action} a job",
         description=f"{description} What was done, by whom and why, is in the audit trail. Ends"
@@ -23,12 +25,13 @@ def add_control(subparsers: Any, action: str, description: str) -> None:
     )
     parser.add_argument(
         "id",
-        nargs="+",
+        nargs="+" if needs_id else "*",
         metavar="JOB",
         help="the job's id, or 6 or more characters of its beginning or end",
     )
     parser.add_argument("--reason", metavar="TEXT", default="", help="why, for the audit trail")
     add_monitor(parser)
+    return parser
 
 
 def run_control(args: argparse.Namespace, action: str) -> int:

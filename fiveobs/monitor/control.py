@@ -2,27 +2,28 @@
 
 A request is a small file that the worker finds at its next checkpoint (`fiveobs._control`). It
 names the project and the run: an id that repeats in another project, or a next attempt, is not
-meant. The audit trail has a row for each request, and says later what became of it
-(`Control.settle`).
+meant. The audit trail has a row for each request before the request is there to be found, so that
+no job ends without a trace of who asked; it says later what became of it (`Control.settle`).
 
 Reads and writes the store and ``<FIVEOBS_HOME>/control``. May be used by several threads.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, literal_column, or_, select, update
 
 from fiveobs import _control
 from fiveobs._control import Action, Run
 from fiveobs.journal.segments import segment_files
 from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.engine import Store
-from fiveobs.monitor.store.schema import attempts, audit, jobs, kinds, workers
+from fiveobs.monitor.store.schema import attempts, audit, jobs, kinds, projects, workers
 
 __all__ = [
     "Asked",
@@ -40,21 +41,50 @@ Outcome: TypeAlias = str
 #: What becomes of a request, in the audit trail.
 REQUESTED, REFUSED, DONE = "requested", "refused", "done"
 TOO_LATE, REPLACED, UNREACHABLE = "too late", "replaced", "unreachable"
+NOT_WRITTEN = "not written"
 _US = 1_000_000
 #: Jobs of one transaction of an emergency stop.
 _MOST_AT_ONCE = 500
+#: Requests that are settled in one transaction.
+_MOST_SETTLED = 1_000
 _OPEN = ("received", "running", "paused")
 #: The status that shows that a request was followed.
 _FOLLOWED: Mapping[str, str] = {"stop": "stopped", "pause": "paused", "resume": "running"}
 
 
-#: Requests that nobody knows yet what became of.
-_PENDING = (
-    select(*(audit.c[name] for name in ("audit_key", "project_key", "action", "target", "details")))
-    .where(audit.c.outcome == REQUESTED, audit.c.action.in_([f"job.{each}" for each in _FOLLOWED]))
+#: In the words of the partial index: neither store uses it for a value that is bound later.
+_IS_REQUESTED = audit.c.outcome == literal_column("'requested'")
+#: Requests of which it is now known what became of them, with the status that tells.
+_FOLLOWED_OR_OVER = (
+    select(
+        *(audit.c.audit_key, audit.c.action, audit.c.target, attempts.c.status),
+        *(projects.c.tenant_id, projects.c.project_id),
+    )
+    .select_from(audit)
+    .join(projects, projects.c.project_key == audit.c.project_key)
+    .join(jobs, (jobs.c.project_key == audit.c.project_key) & (jobs.c.job_id == audit.c.target))
+    .join(
+        attempts,
+        (attempts.c.job_key == jobs.c.job_key)
+        & (attempts.c.attempt == audit.c.details["attempt"].as_integer()),
+    )
+    .where(_IS_REQUESTED)
+    .where(
+        or_(
+            *(
+                and_(
+                    audit.c.action == f"job.{action}",
+                    or_(attempts.c.status.not_in(_OPEN), attempts.c.status == status),
+                )
+                for action, status in _FOLLOWED.items()
+            )
+        )
+    )
     .order_by(audit.c.audit_key)
-    .limit(1_000)
+    .limit(_MOST_SETTLED)
 )
+#: Held while requests are noted and written: of two for one job the later row has the last word.
+_TURN = threading.Lock()
 
 
 class UnknownJobError(LookupError):
@@ -123,6 +153,11 @@ class Stopped(NamedTuple):
         """Jobs whose worker does not share our home."""
         return [each.job_id for each in self.asked if each.outcome == UNREACHABLE]
 
+    @property
+    def not_written(self) -> list[str]:
+        """Jobs that were not asked, because the request could not be written."""
+        return [each.job_id for each in self.asked if each.outcome == NOT_WRITTEN]
+
 
 class AuditRow(NamedTuple):
     """One row of the audit trail."""
@@ -146,6 +181,15 @@ class _Job(NamedTuple):
     #: The journal of the worker that runs it; ``None`` while it waits.
     stem: str | None
     machine_id: str | None
+
+
+class _Noted(NamedTuple):
+    """A request as it stands in the audit trail."""
+
+    audit_key: int
+    asked: Asked
+    run: Run
+    details: Mapping[str, Any]
 
 
 _JOBS = (
@@ -172,8 +216,6 @@ class Control:
         self._store = store
         self._home = home
         self._now = now
-        #: Every request up to this row of the trail is settled.
-        self._settled_key = 0
 
     # --- one job -----------------------------------------------------------------------------
 
@@ -191,13 +233,21 @@ class Control:
             RefusedError: Its state does not allow it.
             OSError: The request cannot be written.
         """
-        with self._store.writing() as connection:
-            job = self._job(connection, who.project_key, job_id)
-            refusal = self._refusal(who, job, action)
-            if refusal is None:
-                return self._ask(connection, who, job, action, reason)
-            self._note(connection, who, job, action, reason, outcome=REFUSED, why=refusal)
-        raise RefusedError(refusal, job.status)
+        stems = self._stems()
+        with _TURN:
+            with self._store.writing() as connection:
+                job = self._job(connection, who.project_key, job_id)
+                refusal = self._refusal(who, job, action, stems)
+                if refusal is None:
+                    noted = self._note(connection, who, job, action, reason)
+                else:
+                    self._note(connection, who, job, action, reason, outcome=REFUSED, why=refusal)
+            if refusal is not None:
+                raise RefusedError(refusal, job.status)
+            failures = self._write(who, [noted], reason)
+        for failure in failures.values():
+            raise failure
+        return noted.asked
 
     def _job(self, connection: Connection, project_key: int, job_id: str) -> _Job:
         wanted = _JOBS.where(jobs.c.project_key == project_key, jobs.c.job_id == job_id)
@@ -206,14 +256,16 @@ class Control:
             raise UnknownJobError(job_id)
         return _Job(*found)
 
-    def _refusal(self, who: Requester, job: _Job, action: Action) -> str | None:
+    def _refusal(
+        self, who: Requester, job: _Job, action: Action, stems: Collection[str]
+    ) -> str | None:
         """Why it cannot be asked; ``None`` if it can."""
         wrong = _wrong_state(job.status, action)
         if wrong and not (job.status == "running" and self._is_to_pause(who, job)):
             return wrong
         if job.status != "received" and job.span_id is None:
             return "the job runs where fiveobs does not: a connector reports it"
-        if not self._is_reachable(job):
+        if job.stem is not None and job.stem not in stems:
             return f"the job runs on {job.machine_id}, whose jobs another monitor reaches"
         return None
 
@@ -221,21 +273,9 @@ class Control:
         asked = _control.requested(self._home, _run(who, job))
         return asked is not None and asked.action == "pause"
 
-    def _is_reachable(self, job: _Job) -> bool:
-        """Whether the worker writes into our home, and so reads there."""
-        return job.stem is None or bool(segment_files(self._home / "journal", job.stem))
-
-    def _ask(
-        self, connection: Connection, who: Requester, job: _Job, action: Action, reason: str
-    ) -> Asked:
-        run = _run(who, job)
-        before = _control.requested(self._home, run)
-        if before is not None:
-            _settle_row(connection, before.notes.get("audit_key"), REPLACED)
-        key, at_us = self._note(connection, who, job, action, reason, outcome=REQUESTED)
-        notes = {"audit_key": key, "project_key": who.project_key}
-        _control.request(self._home, run, action, by=who.name, reason=reason, notes=notes)
-        return Asked(job.job_id, action, job.status, job.attempt, at_us)
+    def _stems(self) -> frozenset[str]:
+        """Journals that are written into our home: their workers read there, too."""
+        return frozenset(stem for stem, _, _ in segment_files(self._home / "journal"))
 
     def _note(
         self,
@@ -245,10 +285,10 @@ class Control:
         action: Action,
         reason: str,
         *,
-        outcome: Outcome,
+        outcome: Outcome = REQUESTED,
         **details: Any,
-    ) -> tuple[int, int]:
-        """Add a row to the audit trail; its key and its time."""
+    ) -> _Noted:
+        """Add a row to the audit trail."""
         at_us = round(self._now() * _US)
         details = {"attempt": job.attempt, "status": job.status, **details}
         if who.token_id:
@@ -264,7 +304,33 @@ class Control:
             reason=reason or None,
             details=details,
         )
-        return key, at_us
+        asked = Asked(job.job_id, action, job.status, job.attempt, at_us, outcome)
+        return _Noted(key, asked, _run(who, job), details)
+
+    def _write(self, who: Requester, noted: Sequence[_Noted], reason: str) -> Mapping[int, OSError]:
+        """Carry out what is in the trail; what could not be written, by its key."""
+        failures: dict[int, OSError] = {}
+        replaced: list[object] = []
+        for each in noted:
+            before = _control.requested(self._home, each.run)
+            notes = {"audit_key": each.audit_key, "project_key": who.project_key}
+            try:
+                _control.request(
+                    self._home, each.run, each.asked.action, by=who.name, reason=reason, notes=notes
+                )
+            except OSError as exc:
+                failures[each.audit_key] = exc
+            else:
+                replaced += [] if before is None else [before.notes.get("audit_key")]
+        if failures or replaced:
+            with self._store.writing() as connection:
+                for key in replaced:
+                    _settle_row(connection, key, REPLACED)
+                for each in noted:
+                    if each.audit_key in failures:
+                        why = {**each.details, "why": str(failures[each.audit_key])}
+                        _settle_row(connection, each.audit_key, NOT_WRITTEN, details=why)
+        return failures
 
     # --- many jobs ---------------------------------------------------------------------------
 
@@ -276,16 +342,22 @@ class Control:
             wanted: Which jobs; an empty filter means all of the project.
             reason: Why.
 
+        Returns:
+            What was asked of each; a request that cannot be written does not hold up the others.
+
         Raises:
-            OSError: A request cannot be written.
+            OSError: The journals cannot be listed.
         """
+        stems = self._stems()
         asked: list[Asked] = []
         after_key = 0
         at_us = round(self._now() * _US)
         while True:
-            with self._store.writing() as connection:
-                found = self._open_jobs(connection, who, wanted, after_key)
-                asked += [self._stop(connection, who, job, reason) for job in found]
+            with _TURN:
+                with self._store.writing() as connection:
+                    found = self._open_jobs(connection, who, wanted, after_key)
+                    noted = [self._stop(connection, who, job, reason, stems) for job in found]
+                asked += self._carry_out(who, noted, reason)
             if len(found) < _MOST_AT_ONCE:
                 return Stopped(at_us, asked)
             after_key = found[-1].job_key
@@ -302,11 +374,25 @@ class Control:
         )
         return [_Job(*row) for row in connection.execute(found)]
 
-    def _stop(self, connection: Connection, who: Requester, job: _Job, reason: str) -> Asked:
-        if self._refusal(who, job, "stop") is None:
-            return self._ask(connection, who, job, "stop", reason)
-        _, at_us = self._note(connection, who, job, "stop", reason, outcome=UNREACHABLE)
-        return Asked(job.job_id, "stop", job.status, job.attempt, at_us, UNREACHABLE)
+    def _stop(
+        self,
+        connection: Connection,
+        who: Requester,
+        job: _Job,
+        reason: str,
+        stems: Collection[str],
+    ) -> _Noted:
+        refusal = self._refusal(who, job, "stop", stems)
+        if refusal is None:
+            return self._note(connection, who, job, "stop", reason)
+        return self._note(connection, who, job, "stop", reason, outcome=UNREACHABLE, why=refusal)
+
+    def _carry_out(self, who: Requester, noted: Sequence[_Noted], reason: str) -> Iterator[Asked]:
+        wanted = [each for each in noted if each.asked.outcome == REQUESTED]
+        failures = self._write(who, wanted, reason)
+        for each in noted:
+            failed = each.audit_key in failures
+            yield each.asked._replace(outcome=NOT_WRITTEN) if failed else each.asked
 
     # --- what becomes of it ------------------------------------------------------------------
 
@@ -316,24 +402,28 @@ class Control:
         Raises:
             sqlalchemy.exc.OperationalError: The store cannot be reached.
         """
-        with self._store.reading() as connection:
-            last_key = connection.execute(select(func.max(audit.c.audit_key))).scalar() or 0
-            rows = connection.execute(_PENDING.where(audit.c.audit_key > self._settled_key)).all()
-            outcomes = {row.audit_key: _outcome(connection, row) for row in rows}
-        changed = {key: outcome for key, (outcome, _) in outcomes.items() if outcome}
-        if changed:
-            with self._store.writing() as connection:
-                for key, outcome in changed.items():
-                    _settle_row(connection, key, outcome)
-        self._clear({key for key, (_, is_over) in outcomes.items() if is_over})
-        self._settled_key = min(outcomes.keys() - changed.keys(), default=last_key + 1) - 1
+        after_key = 0
+        while True:
+            wanted = _FOLLOWED_OR_OVER.where(audit.c.audit_key > after_key)
+            with self._store.reading() as connection:
+                rows = connection.execute(wanted).all()
+            if rows:
+                with self._store.writing() as connection:
+                    for row in rows:
+                        _settle_row(connection, row.audit_key, _outcome(row))
+            for row in rows:
+                if row.status != "paused":  # it waits until its request is gone
+                    self._take_back(row)
+            if len(rows) < _MOST_SETTLED:
+                return
+            after_key = rows[-1].audit_key
 
-    def _clear(self, over: Collection[int]) -> None:
-        """Take back requests; the worker does so too, if it has seen them."""
-        if not over:
-            return
-        for asked in _control.pending(self._home):
-            if asked.notes.get("audit_key") in over:
+    def _take_back(self, row: Any) -> None:
+        """Remove a request, if it is still the last one; the worker does so too, if it saw it."""
+        run = Run(row.target, row.tenant_id, row.project_id)
+        with _TURN:
+            asked = _control.requested(self._home, run)
+            if asked is not None and asked.notes.get("audit_key") == row.audit_key:
                 _control.clear(self._home, asked.run)
 
 
@@ -369,26 +459,16 @@ def _conditions(wanted: Filter) -> Iterator[ColumnElement[bool]]:
         yield jobs.c.submitted_by == wanted.submitted_by
 
 
-def _outcome(connection: Connection, row: Any) -> tuple[Outcome, bool]:
-    """What became of a request (empty: nothing yet), and whether it is over."""
-    found = connection.execute(
-        select(attempts.c.status)
-        .join(jobs, jobs.c.job_key == attempts.c.job_key)
-        .where(jobs.c.project_key == row.project_key, jobs.c.job_id == row.target)
-        .where(attempts.c.attempt == row.details["attempt"])
-    ).scalar()
-    action = row.action.removeprefix("job.")
-    if found is None or (found in _OPEN and found != _FOLLOWED[action]):
-        return "", False
-    if found == _FOLLOWED[action]:
-        return DONE, action != "pause"  # a paused job waits until its request is gone
-    return TOO_LATE, True
+def _outcome(row: Any) -> Outcome:
+    return DONE if row.status == _FOLLOWED[row.action.removeprefix("job.")] else TOO_LATE
 
 
-def _settle_row(connection: Connection, key: object, outcome: Outcome) -> None:
+def _settle_row(
+    connection: Connection, key: object, outcome: Outcome, **further: Mapping[str, Any]
+) -> None:
     if isinstance(key, int):
         open_row = (audit.c.audit_key == key) & (audit.c.outcome == REQUESTED)
-        connection.execute(update(audit).where(open_row).values(outcome=outcome))
+        connection.execute(update(audit).where(open_row).values(outcome=outcome, **further))
 
 
 def audit_rows(

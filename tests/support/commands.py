@@ -102,9 +102,17 @@ def command(found: Served, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def terminal(found: Served, *arguments: str, **variables: str) -> tuple[int, str]:
-    """Run ``fiveobs`` in a terminal of 100 columns; its exit code and all that it showed."""
+def terminal(found: Served, *arguments: str, typed: str = "", **variables: str) -> tuple[int, str]:
+    """Run ``fiveobs`` in a terminal of 100 columns; its exit code and all that it showed.
+
+    Args:
+        found: Where the monitor is.
+        arguments: Of the command.
+        typed: What is typed before it asks.
+        variables: Further ones of its environment.
+    """
     near, far = pty.openpty()
+    os.write(near, typed.encode())
     process = subprocess.Popen(
         [sys.executable, "-m", "fiveobs", *arguments],
         cwd=_ROOT,

@@ -38,6 +38,7 @@ class EmergencyStopAnswer(Answer):
     running: int
     paused: int
     unreachable: int
+    not_written: int
     requested_at: str
     requested_by: str
     reason: str | None
@@ -45,6 +46,8 @@ class EmergencyStopAnswer(Answer):
     job_ids: tuple[str, ...]
     #: 1000 at most
     unreachable_job_ids: tuple[str, ...]
+    #: 1000 at most
+    not_written_job_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,11 +135,14 @@ class EmergencyStopAnswer(_Model):
     paused: int
     #: Jobs that run where this monitor reaches nobody.
     unreachable: int
+    #: Jobs that were not asked, because the request could not be written.
+    not_written: int
     requested_at: str
     requested_by: str
     reason: str | None
     job_ids: Annotated[list[str], Field(description=f"{_MOST_SHOWN} at most")]
     unreachable_job_ids: Annotated[list[str], Field(description=f"{_MOST_SHOWN} at most")]
+    not_written_job_ids: Annotated[list[str], Field(description=f"{_MOST_SHOWN} at most")]
 
 
 class AuditEntry(_Model):
@@ -278,19 +281,23 @@ def emergency_stop(
     try:
         stopped = control.stop_all(_requester(scope), wanted, body.reason)
     except OSError as exc:
-        raise HTTPException(503, "requests cannot be written to FIVEOBS_HOME just now") from exc
+        raise HTTPException(503, "FIVEOBS_HOME cannot be read just now") from exc
     asked = [each.job_id for each in stopped.asked if each.outcome == "requested"]
+    if stopped.not_written and not asked:
+        raise HTTPException(503, "requests cannot be written to FIVEOBS_HOME just now")
     return EmergencyStopAnswer(
         requested=len(asked),
         queued=stopped.count("received"),
         running=stopped.count("running"),
         paused=stopped.count("paused"),
         unreachable=len(stopped.unreachable),
+        not_written=len(stopped.not_written),
         requested_at=_time(stopped.requested_at_us),
         requested_by=scope.caller.name,
         reason=body.reason or None,
         job_ids=asked[:_MOST_SHOWN],
         unreachable_job_ids=stopped.unreachable[:_MOST_SHOWN],
+        not_written_job_ids=stopped.not_written[:_MOST_SHOWN],
     )
 
 

@@ -481,6 +481,8 @@ audit = Table(
     Index(None, "project_key", "at_us"),
     Index(None, "target"),
 )
+#: Requests of which nobody knows yet what became of them.
+partial("ix_audit_requested", audit.c.outcome == "requested", audit.c.audit_key)
 
 #: Journal lines that could not be read, as they are.
 unreadable = Table(

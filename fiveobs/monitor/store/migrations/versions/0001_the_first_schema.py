@@ -108,6 +108,13 @@ def upgrade() -> None:
         batch_op.create_index(
             batch_op.f("ix_audit_project_key_at_us"), ["project_key", "at_us"], unique=False
         )
+        batch_op.create_index(
+            "ix_audit_requested",
+            ["audit_key"],
+            unique=False,
+            sqlite_where=sa.text("outcome = 'requested'"),
+            postgresql_where=sa.text("outcome = 'requested'"),
+        )
         batch_op.create_index(batch_op.f("ix_audit_target"), ["target"], unique=False)
 
     op.create_table(
@@ -670,6 +677,11 @@ def downgrade() -> None:
     op.drop_table("kinds")
     with op.batch_alter_table("audit", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_audit_target"))
+        batch_op.drop_index(
+            "ix_audit_requested",
+            sqlite_where=sa.text("outcome = 'requested'"),
+            postgresql_where=sa.text("outcome = 'requested'"),
+        )
         batch_op.drop_index(batch_op.f("ix_audit_project_key_at_us"))
 
     op.drop_table("audit")
