@@ -1,14 +1,22 @@
-"""The one way into the audit trail: who did what, to what, why, and what came of it."""
+"""The one way into the audit trail: who did what, to what, why, and what came of it.
+
+Where several monitors share a store, the trail also settles which of them reports what it has
+concluded (`claim`): whose row it is, reports.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select, update
 
-from fiveobs.monitor.store.schema import audit
+from fiveobs.monitor.store.schema import audit, sequences
 
-__all__ = ["note"]
+__all__ = ["MONITOR", "Claim", "claim", "claim_of", "note", "renew", "take_turn"]
+
+#: Who concludes.
+MONITOR = "monitor"
 
 
 def note(
@@ -48,3 +56,71 @@ def note(
     }
     done = connection.execute(insert(audit).values(values))
     return int(done.inserted_primary_key[0])  # type: ignore[index]
+
+
+class Claim(NamedTuple):
+    """Who reports something: the row that says so."""
+
+    audit_key: int
+    at_us: int
+    outcome: str
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait for other monitors: two must not both find that nobody has a claim."""
+    if connection.dialect.name != "sqlite":  # which has one writer anyway
+        connection.execute(select(sequences.c.value).filter_by(name="jobs").with_for_update())
+
+
+def claim_of(
+    connection: Connection, project_key: int, action: str, target: str, what: Mapping[str, Any]
+) -> Claim | None:
+    """Who reports this; ``None`` if nobody does.
+
+    Args:
+        connection: A transaction.
+        project_key: Whose project it is about.
+        action: Such as ``job.lost``.
+        target: Which job.
+        what: What else makes it this very report, as `claim` was given it.
+    """
+    found = (
+        select(audit.c.audit_key, audit.c.at_us, audit.c.outcome, audit.c.details)
+        .where(audit.c.target == target, audit.c.action == action)
+        .where(audit.c.project_key == project_key)
+        .order_by(audit.c.audit_key)
+    )
+    for key, at_us, outcome, details in connection.execute(found):
+        if what.items() <= details.items():
+            return Claim(key, at_us, outcome)
+    return None
+
+
+def claim(
+    connection: Connection,
+    at_us: int,
+    project_key: int,
+    action: str,
+    target: str,
+    what: Mapping[str, Any],
+    *,
+    outcome: str,
+    reason: str,
+) -> int:
+    """Take a report upon us, in a turn of ours; the key of the row. As `claim_of` has it."""
+    return note(
+        connection,
+        at_us=at_us,
+        project_key=project_key,
+        actor=MONITOR,
+        action=action,
+        target=target,
+        outcome=outcome,
+        reason=reason,
+        details=dict(what),
+    )
+
+
+def renew(connection: Connection, audit_key: int, at_us: int) -> None:
+    """Take over a report that has not come: whoever wanted to make it has died."""
+    connection.execute(update(audit).where(audit.c.audit_key == audit_key).values(at_us=at_us))

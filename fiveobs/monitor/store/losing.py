@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import Connection, select
 
-from fiveobs.monitor.store.auditing import note
+from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.schema import (
     attempts,
-    audit,
     errors,
     jobs,
     kinds,
     projects,
     samples,
-    sequences,
     workers,
 )
 
@@ -36,8 +34,8 @@ __all__ = [
     "workers_now",
 ]
 
-#: The action in the audit trail, and who does it.
-REPORT, _MONITOR = "job.lost", "monitor"
+#: The action in the audit trail.
+REPORT = "job.lost"
 #: Values of one ``IN (…)``.
 _MOST_IN = 500
 _OPEN = ("running", "paused")
@@ -169,47 +167,20 @@ def claim(
         again_after_us: A report that has not arrived after so long is made again: whoever wanted
             to make it has died.
     """
-    # Two monitors must not both find that nobody has it; SQLite has one writer anyway.
-    if connection.dialect.name != "sqlite":
-        connection.execute(select(sequences.c.value).filter_by(name="jobs").with_for_update())
+    auditing.take_turn(connection)
     claimed = []
     for attempt in open_ones:
-        before = _claim_of(connection, attempt)
+        what = {"attempt": attempt.attempt, "seen_at_us": attempt.seen_at_us}
+        named = (attempt.project_key, REPORT, attempt.job_id, what)
+        before = auditing.claim_of(connection, *named)
         if before is None:
-            _add_claim(connection, attempt, now_us, reason)
-            claimed.append(attempt)
+            auditing.claim(connection, now_us, *named, outcome="reported", reason=reason)
         elif before.at_us < now_us - again_after_us:
-            renewed = update(audit).where(audit.c.audit_key == before.audit_key)
-            connection.execute(renewed.values(at_us=now_us))
-            claimed.append(attempt)
+            auditing.renew(connection, before.audit_key, now_us)
+        else:
+            continue
+        claimed.append(attempt)
     return claimed
-
-
-def _claim_of(connection: Connection, attempt: OpenAttempt) -> Any:
-    """The row for the same attempt and sign of life: it may be lost, found, and lost again."""
-    found = select(audit.c.audit_key, audit.c.at_us, audit.c.details).where(
-        and_(audit.c.target == attempt.job_id, audit.c.action == REPORT),
-        audit.c.project_key == attempt.project_key,
-    )
-    same = (attempt.attempt, attempt.seen_at_us)
-    rows = connection.execute(found).all()
-    return next(
-        (row for row in rows if (row.details["attempt"], row.details["seen_at_us"]) == same), None
-    )
-
-
-def _add_claim(connection: Connection, attempt: OpenAttempt, now_us: int, reason: str) -> None:
-    note(
-        connection,
-        at_us=now_us,
-        project_key=attempt.project_key,
-        actor=_MONITOR,
-        action=REPORT,
-        target=attempt.job_id,
-        outcome="reported",
-        reason=reason,
-        details={"attempt": attempt.attempt, "seen_at_us": attempt.seen_at_us},
-    )
 
 
 def _chunks(keys: Collection[int]) -> Iterable[list[int]]:
