@@ -4,9 +4,13 @@ Pure: what the system says is read in `processes`. The causes, from what is cert
 
 * The exit status (the kernel keeps it for whoever holds the process's pidfd; before that it is in
   ``/proc`` until the parent has asked for it) tells a signal from an exit for certain.
-* SIGKILL is the kernel's answer to a full cgroup or machine, too: then ``oom_kill`` counters have
-  moved, or the kernel's log names the process. Where neither can be read, memory that had grown to
-  its limit is taken for it.
+* SIGKILL is the kernel's answer to a full cgroup or machine, too: then its log names the process.
+  Only where the log cannot be read, ``oom_kill`` counters that have moved are taken for it, or else
+  memory that had grown to its limit; never for certain, because the counters count other processes,
+  too: a child of the worker, say, for whose loss somebody ended the worker.
+* A process that nobody saw end was killed rather than that it exited, unless it had said
+  ``worker.stopped``: every exit says so, be it the end of the program, ``sys.exit``, an exception
+  or SIGTERM, but for ``os._exit``. It is never certain, and the signal is not known.
 * A process that may have no more memory by ``RLIMIT_AS`` or ``RLIMIT_DATA`` ends by itself: with
   SIGABRT or SIGSEGV where C code does not check, with an exit where Python code gives up. Then its
   address space had reached the limit, or it said ``MemoryError`` before.
@@ -30,6 +34,7 @@ __all__ = [
     "Use",
     "conclude",
     "reached",
+    "unseen",
 ]
 
 KILLED, OUT_OF_MEMORY = "killed by signal", "out of memory"
@@ -40,6 +45,9 @@ _FULL = 0.95
 _FAR = 0.25
 _CORE_DUMPED = 0x80
 _MIB = 1024 * 1024
+_GONE = "the process is gone; nobody saw how it ended"
+_NAMED = "the kernel's log names it"
+_SILENT = "it did not say worker.stopped, as it does on every exit but os._exit"
 
 
 class Exit(NamedTuple):
@@ -95,11 +103,12 @@ class Use(NamedTuple):
 class Memory(NamedTuple):
     """What is known of memory around a death."""
 
-    #: Processes that the kernel killed in the process's cgroup just then; ``None`` if it does not
-    #: say.
+    #: Processes that the kernel killed in the process's cgroup just then, and on the whole machine;
+    #: ``None`` if it does not say.
     oom_kills: int | None = None
-    #: Whether the kernel's log names the process.
-    is_named: bool = False
+    machine_kills: int | None = None
+    #: Whether the kernel's log names the process; ``None`` if it cannot be read.
+    is_named: bool | None = None
     #: In words, how the process had reached a limit of its own.
     limit_reached: str = ""
     #: In words, how the container or machine had become full.
@@ -127,15 +136,16 @@ class Conclusion(NamedTuple):
         return found
 
 
-def conclude(ended: Exit | None, memory: Memory) -> Conclusion:
+def conclude(ended: Exit | None, memory: Memory, *, has_stopped: bool = False) -> Conclusion:
     """Why a process that is gone took its jobs with it.
 
     Args:
         ended: How it ended; ``None`` if nobody could tell.
         memory: What is known of its memory.
+        has_stopped: Whether it said ``worker.stopped``.
     """
     if ended is None:
-        return _unseen(memory)
+        return unseen(memory, _GONE, has_stopped=has_stopped)
     if ended.signal == signal.SIGKILL:
         return _killed(ended, memory)
     own = _own_limit(memory)
@@ -158,25 +168,44 @@ def _own_limit(memory: Memory) -> tuple[str, ...]:
 def _killed(ended: Exit, memory: Memory) -> Conclusion:
     how = "the process was ended by SIGKILL"
     if memory.is_named:
-        return Conclusion(OUT_OF_MEMORY, True, (how, "the kernel's log names it"), ended)
-    if memory.oom_kills:
-        why = f"the kernel killed {memory.oom_kills} of its cgroup for want of memory just then"
-        return Conclusion(OUT_OF_MEMORY, True, (how, why), ended)
-    if memory.oom_kills is None and memory.was_full:
-        return Conclusion(OUT_OF_MEMORY, False, (how, memory.was_full), ended)
-    return Conclusion(KILLED, True, (how,), ended)
+        return Conclusion(OUT_OF_MEMORY, True, (how, _NAMED), ended)
+    if memory.is_named is not None:
+        return Conclusion(KILLED, True, (how, "the kernel's log does not name it"), ended)
+    is_counted = (memory.oom_kills, memory.machine_kills) != (None, None)
+    suggested = _kills_just_then(memory) or ("" if is_counted else memory.was_full)
+    if suggested:
+        return Conclusion(OUT_OF_MEMORY, False, (how, suggested), ended)
+    return Conclusion(KILLED, is_counted, (how,), ended)
 
 
-def _unseen(memory: Memory) -> Conclusion:
-    """The process is gone, and its exit status with it."""
-    how = "the process is gone; nobody saw how it ended"
+def _kills_just_then(memory: Memory) -> str:
+    """That the kernel has killed, in words; the cgroup is asked first, then the machine."""
+    if memory.oom_kills is not None:
+        count, where = memory.oom_kills, "in its cgroup"
+    else:
+        count, where = memory.machine_kills or 0, "on its machine"
+    if not count:
+        return ""
+    return f"the kernel killed {count} {where} for want of memory just then; which is not known"
+
+
+def unseen(memory: Memory, how: str, *, has_stopped: bool) -> Conclusion:
+    """Why a process is gone that nobody saw end.
+
+    Args:
+        memory: What is known of its memory.
+        how: How it is known that it is gone, in words.
+        has_stopped: Whether it said ``worker.stopped``.
+    """
     if memory.is_named:
-        return Conclusion(OUT_OF_MEMORY, True, (how, "the kernel's log names it"))
-    if memory.was_full or memory.said_so:
-        return Conclusion(
-            OUT_OF_MEMORY, False, (how, *filter(None, (memory.was_full, *_own_limit(memory))))
-        )
-    return Conclusion(EXITED, False, (how,))
+        return Conclusion(OUT_OF_MEMORY, True, (how, _NAMED))
+    suggested = () if memory.is_named is not None else (memory.was_full,)
+    suggested = tuple(filter(None, (*suggested, *_own_limit(memory))))
+    if suggested:
+        return Conclusion(OUT_OF_MEMORY, False, (how, *suggested))
+    if has_stopped:
+        return Conclusion(EXITED, False, (how, "it had said worker.stopped"))
+    return Conclusion(KILLED, False, (how, _SILENT))
 
 
 def reached(limits: Limits, uses: Sequence[Use], ended_at_s: float) -> str:

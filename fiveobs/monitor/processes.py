@@ -6,7 +6,7 @@ readable when the process ends and gives its exit status though it is no child o
 before, the status is in ``/proc`` until the parent has asked for it). Whatever the system does not
 have or not tell is left out. Used by one thread.
 
-Source: pidfd_open(2); linux/pidfd.h, ``PIDFD_GET_INFO``; inotify(7); proc(5); cgroups(7).
+Source: pidfd_open(2); linux/pidfd.h, ``PIDFD_GET_INFO``; inotify(7); proc(5).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 import select
 import struct
 import sys
@@ -27,11 +26,11 @@ from typing import NamedTuple
 from fiveobs.journal.locks import holder_pid
 from fiveobs.journal.segments import LOCK_SUFFIX
 from fiveobs.monitor.evidence import Exit, Limits, Memory, Use, reached
+from fiveobs.monitor.kills import KernelLog, Kills, counters
 
-__all__ = ["Death", "Processes", "exit_of_zombie", "is_running", "own_identity"]
+__all__ = ["HERTZ", "Death", "Processes", "exit_of_zombie", "is_running", "own_identity"]
 
 _PROC = Path("/proc")
-_CGROUPS = Path("/sys/fs/cgroup")
 _GET_INFO = 3 << 30 | 64 << 16 | 0xFF << 8 | 11
 _INFO = "QQ11Ii"
 _INFO_EXIT = 1 << 3
@@ -39,8 +38,6 @@ _INFO_EXIT = 1 << 3
 _CLOCKS_S = 3.0
 #: How long an exit status is waited for: the parent has to ask for it first.
 _STATUS_WAIT_S = 2.0
-#: How long back a count of kills is compared with, in seconds.
-_KILLS_WINDOW_S = 5.0
 #: A lock that was not its owner's is looked at again after so many seconds.
 _AGAIN_S = 2.0
 #: A file is there for a moment before it is locked, in seconds.
@@ -48,10 +45,8 @@ _YOUNG_S = 0.1
 #: How long back what a process used is kept: so many looks.
 _KEPT_USES = 20
 _MOST_DEATHS = 10_000
-#: The inode of the pid namespace in which the kernel's log counts.
-_FIRST_NAMESPACE = 4026531836
-_KILLED_LINE = re.compile(r"[Kk]illed process (\d+)")
-_HERTZ = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+#: Ticks of a second, in which the kernel says when a process began.
+HERTZ = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 class Death(NamedTuple):
@@ -83,7 +78,7 @@ class _Watch:
         self.fd = fd
         self.uses: deque[Use] = deque(maxlen=_KEPT_USES)
         self.limits = Limits()
-        self.counters = _counters(pid)
+        self.counters = counters(pid)
         #: When it ended, if its exit status is still waited for.
         self.ended_at_s = 0.0
 
@@ -110,8 +105,8 @@ class Processes:
         self._is_expecting = False
         self._poll = select.poll() if hasattr(select, "poll") else None
         self._most = _most_files()
-        self._kills = _Kills(clock)
-        self._log = _KernelLog()
+        self._kills = Kills(clock)
+        self._log = KernelLog.open(clock)
         self._is_able = self._poll is not None and hasattr(os, "pidfd_open")
         self._arrivals = _Arrivals(folder)
 
@@ -130,8 +125,11 @@ class Processes:
         """How the journal's process ended, if that was seen."""
         return self._deaths.get(stem)
 
-    def is_named(self, pid: int) -> bool:
-        """Whether the kernel's log says that it killed this process for want of memory."""
+    def is_named(self, pid: int) -> bool | None:
+        """Whether the kernel's log says that it killed this process for want of memory.
+
+        ``None`` if the log cannot be read.
+        """
         return self._log.names(pid)
 
     def forget(self, stem: str) -> None:
@@ -153,6 +151,8 @@ class Processes:
             return
         if self._arrivals.open() and self._poll is not None:
             self._poll.register(self._arrivals.fd, select.POLLIN)
+        self._log.read()
+        self._kills.count(self._kills.machine)
         with contextlib.suppress(FileNotFoundError):
             self._find()
         for watch in self._watched.values():
@@ -229,6 +229,7 @@ class Processes:
                 return False
         except OSError:
             return False
+        self._log.forget(pid)
         self._watched[stem] = watch = _Watch(stem, pid, fd)
         self._poll.register(fd, select.POLLIN)
         self._sample(watch)
@@ -251,6 +252,7 @@ class Processes:
         memory = Memory(
             # Of its own cgroup, or of the nearest one above that is still there.
             oom_kills=next((each for each in kills if each is not None), None),
+            machine_kills=self._kills.since(self._kills.machine),
             is_named=self._log.names(watch.pid),
             limit_reached=reached(watch.limits, watch.uses, watch.ended_at_s),
         )
@@ -372,7 +374,7 @@ def _owns(pid: int, stem: str) -> bool:
     stat = _stat(pid)
     if stat is None or _inner_pid(pid) != own_pid or not started_us.isdecimal():
         return False
-    began_s = _boot_s() + stat.started_ticks / _HERTZ
+    began_s = _boot_s() + stat.started_ticks / HERTZ
     return began_s <= int(started_us) / 1e6 + _CLOCKS_S
 
 
@@ -410,90 +412,3 @@ def _limits(pid: int) -> Limits:
                 soft = line.removeprefix(name).split()[0]
                 found[name] = int(soft) if soft.isdecimal() else None
     return Limits(found.get("Max address space"), found.get("Max data size"))
-
-
-# --- what the kernel killed --------------------------------------------------------------------
-
-
-def _counters(pid: int) -> list[Path]:
-    """Files that count the kernel's kills for want of memory: its cgroup's, then those above."""
-    found: list[Path] = []
-    with contextlib.suppress(OSError):
-        for line in _lines(pid, "cgroup"):
-            _, controllers, path = line.split(":", 2)
-            if not controllers:
-                roots, name = [_CGROUPS, _CGROUPS / "unified"], "memory.events"
-            elif "memory" in controllers.split(","):
-                roots, name = [_CGROUPS / "memory"], "memory.oom_control"
-            else:
-                continue
-            for root in roots:
-                own = root / path.lstrip("/")
-                found += [f / name for f in (own, *own.parents) if f == root or root in f.parents]
-    return [path for path in found if path.exists()] or [_PROC / "vmstat"]
-
-
-class _Kills:
-    """Counts of kills as they were a moment ago."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._counts: dict[Path, deque[tuple[float, int]]] = {}
-
-    def count(self, path: Path) -> None:
-        """Note the present count of a file; at most once in half a second."""
-        counts = self._counts.setdefault(path, deque())
-        now = self._clock()
-        if counts and now - counts[-1][0] < _KILLS_WINDOW_S / 10:
-            return
-        found = _oom_kills(path)
-        if found is not None:
-            counts.append((now, found))
-        while len(counts) > 1 and counts[1][0] < now - _KILLS_WINDOW_S:
-            counts.popleft()
-
-    def since(self, path: Path) -> int | None:
-        """How many there were lately; ``None`` if the file does not say."""
-        counts, now = self._counts.get(path), _oom_kills(path)
-        return None if not counts or now is None else max(0, now - counts[0][1])
-
-
-def _oom_kills(path: Path) -> int | None:
-    with contextlib.suppress(OSError, ValueError):
-        for line in path.read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return None
-
-
-class _KernelLog:
-    """What the kernel says from now on of processes that it kills, if we may read it."""
-
-    def __init__(self) -> None:
-        self._fd = -1
-        self._named: deque[int] = deque(maxlen=1000)
-        with contextlib.suppress(OSError):
-            if (_PROC / "self/ns/pid").stat().st_ino == _FIRST_NAMESPACE:
-                self._fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-                os.lseek(self._fd, 0, os.SEEK_END)
-
-    def names(self, pid: int) -> bool:
-        """Whether it has named this process."""
-        while self._fd >= 0:
-            try:
-                line = os.read(self._fd, 8192).decode("utf-8", "replace")
-            except BlockingIOError:
-                break
-            except BrokenPipeError:  # lines were overwritten before they were read
-                continue
-            except OSError:
-                self.close()
-                break
-            self._named.extend(int(found) for found in _KILLED_LINE.findall(line))
-        return pid in self._named
-
-    def close(self) -> None:
-        """Let go of it."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)

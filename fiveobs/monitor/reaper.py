@@ -15,7 +15,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 
 from fiveobs._lost import JobOfOthers, conclude_lost, record_change
 from fiveobs.journal.locks import holder_pid
-from fiveobs.journal.segments import LOCK_SUFFIX, FoundSegment, segment_files
-from fiveobs.monitor.evidence import EXITED, HOST_GONE, Conclusion, Memory, conclude
-from fiveobs.monitor.processes import Processes, exit_of_zombie, is_running, own_identity
+from fiveobs.journal.segments import LOCK_SUFFIX, segment_files
+from fiveobs.monitor.claims import Claims, is_taken_in
+from fiveobs.monitor.evidence import HOST_GONE, Conclusion, Exit, Memory, conclude, unseen
+from fiveobs.monitor.processes import HERTZ, Processes, exit_of_zombie, is_running, own_identity
 from fiveobs.monitor.store import losing
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.losing import OpenAttempt, WorkerNow
@@ -38,12 +39,11 @@ _STEP_S = 0.5
 #: A silent worker that had nothing open is looked at again after so many seconds, and forgotten
 #: when it has been silent for so long.
 _IDLE_S, _FORGOTTEN_S = 10.0, 3600.0
-#: A report that has not come back after so long is made again.
-_AGAIN_US = 60 * _US
 #: Share of the container's or machine's memory from which on it is full.
 _FULL = 0.95
 _MOST_BEATS = 4
 _MIB = 1024 * 1024
+_BEGUN_ANEW = "its machine was started anew after the last sign of life: it has another boot id"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,27 +61,29 @@ class Lease:
     courtesy_s: float = 2.0
 
 
-@dataclass(slots=True)
-class _Watched:
-    """A worker that may have something open; times are monotonic seconds."""
-
-    row: WorkerNow
-    #: When its last heartbeat was first seen here.
-    seen_at_s: float
-    #: When it was first found to be gone.
-    gone_at_s: float | None = None
-    #: What was reported of it.
-    told: tuple[OpenAttempt, ...] = ()
-    #: It had nothing open: not to be looked at before.
-    look_at_s: float = 0.0
-
-
 class _Identity(NamedTuple):
     """What ``fiveobs.process`` names."""
 
     boot_id: str
     namespace: str
     started_ticks: int
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A worker that may have something open; times are monotonic seconds."""
+
+    row: WorkerNow
+    #: When its last record came in here; its own clock may be set back.
+    seen_at_s: float
+    #: Which process it is, as it says.
+    identity: _Identity | None
+    #: When it was first found to be gone.
+    gone_at_s: float | None = None
+    #: What was reported of it.
+    told: tuple[OpenAttempt, ...] = ()
+    #: It had nothing open: not to be looked at before.
+    look_at_s: float = 0.0
 
 
 class Reaper:
@@ -115,6 +117,7 @@ class Reaper:
         self._store = store
         self._folder = folder
         self._report = report
+        self._claims = Claims(folder)
         self._lease = lease or Lease()
         self._processes = processes or Processes(folder, clock=clock)
         self._beside = beside
@@ -123,6 +126,10 @@ class Reaper:
         self._own = own_identity()
         self._watched: dict[int, _Watched] = {}
         self._last_key = 0
+        #: When it is next looked for workers that were forgotten and have begun something since.
+        self._search_at_s = 0.0
+        #: By machine: when it was last started, in microseconds since 1970, and that boot id.
+        self._boots: dict[str, tuple[float, str]] = {}
         #: Jobs reported so far, by cause.
         self.lost: dict[str, int] = {}
 
@@ -185,22 +192,49 @@ class Reaper:
         with self._store.reading() as connection:
             rows = losing.workers_now(connection, self._watched)
             new = losing.new_workers(connection, self._last_key)
+            if now >= self._search_at_s:
+                self._search_at_s = now + _IDLE_S
+                known = self._watched.keys() | {row.worker_key for row in new}
+                new += losing.workers_now(connection, losing.busy_workers(connection) - known)
         for row in rows:
             self._seen(self._watched[row.worker_key], row, now)
         for row in new:
-            self._last_key = row.worker_key
-            self._watched[row.worker_key] = _Watched(row, now)
+            self._last_key = max(self._last_key, row.worker_key)
+            self._watched[row.worker_key] = _Watched(row, now, _identity(row))
+        self._boots = dict(sorted(self._boots_seen()))
+
+    def _boots_seen(self) -> Iterator[tuple[str, tuple[float, str]]]:
+        """Machines, and when they were started: by when a process of theirs was, and its age."""
+        for watched in self._watched.values():
+            row, identity = watched.row, watched.identity
+            if row.machine_id and row.started_at_us and identity is not None:
+                age_us = identity.started_ticks / HERTZ * _US
+                yield row.machine_id, (row.started_at_us - age_us, identity.boot_id)
 
     def _seen(self, watched: _Watched, row: WorkerNow, now: float) -> None:
         before, watched.row = watched.row, row
-        if row.heartbeat_at_us == before.heartbeat_at_us:
-            return
-        watched.seen_at_s = now
-        watched.gone_at_s = None
-        told, watched.told = watched.told, ()
-        for attempt in told:
-            message = f"{attempt.job_name} is not lost: its worker is heard of again"
-            record_change(_job(attempt), "job", ("lost", "running"), message, {}, level="info")
+        if row.resource != before.resource:
+            watched.identity = _identity(row)
+        if _place(row) != _place(before):
+            watched.seen_at_s = now
+            watched.gone_at_s = None
+            if watched.told:
+                self._take_back(watched)
+
+    def _take_back(self, watched: _Watched) -> None:
+        """Say of jobs that were reported that they are not lost, if they are not any more."""
+        with self._store.reading() as connection:
+            now = [
+                (each, *losing.status_of(connection, each.job_key, each.attempt))
+                for each in watched.told
+            ]
+        # Until the report is in the store, its job is there what it was before.
+        watched.told = tuple(each for each, status, is_in in now if status == "lost" or not is_in)
+        for attempt, status, is_in in now:
+            if is_in and status in ("running", "paused"):
+                message = f"{attempt.job_name} is not lost: its worker is heard of again"
+                change = ("lost", status)
+                record_change(_job(attempt), "job", change, message, {}, level="info")
 
     def _let_go(self) -> None:
         """Forget workers that have nothing open and never will."""
@@ -210,7 +244,7 @@ class Reaper:
         with self._store.reading() as connection:
             busy = {each.worker_key for each in losing.open_attempts(connection, over)}
         for key in over:
-            if key not in busy and self._is_taken_in(self._watched[key].row):
+            if key not in busy and is_taken_in(self._folder, self._watched[key].row):
                 self._processes.forget(self._watched.pop(key).row.stem)
 
     def _is_over(self, watched: _Watched) -> bool:
@@ -222,7 +256,7 @@ class Reaper:
             row.stem
         ):
             return True
-        ticks = self._ticks_here(row)
+        ticks = self._ticks_here(watched)
         return ticks is not None and not is_running(row.pid or 0, ticks)
 
     # --- alive or not ------------------------------------------------------------------------
@@ -232,42 +266,57 @@ class Reaper:
         stem = watched.row.stem
         if self._processes.is_alive(stem) or self._processes.is_ending(stem):
             return False
-        if self._processes.death(stem) is not None:
+        if self._processes.death(stem) is not None or self._has_begun_anew(watched):
             return True
-        ticks = self._ticks_here(watched.row)
+        ticks = self._ticks_here(watched)
         if ticks is not None:
             return not is_running(watched.row.pid or 0, ticks)
         least_s = min(self._lease.elsewhere_s, self._lease.neighbour_s)
         return self._clock() - watched.seen_at_s > least_s
 
-    def _ticks_here(self, row: WorkerNow) -> int | None:
+    def _ticks_here(self, watched: _Watched) -> int | None:
         """When its process began, if we would see that process: one of our pid namespace."""
-        identity = _identity(row)
-        if identity is None or row.pid is None or not self._own[0]:
+        identity = watched.identity
+        if identity is None or watched.row.pid is None or not self._own[0]:
             return None
         return identity.started_ticks if identity[:2] == self._own else None
+
+    def _has_begun_anew(self, watched: _Watched) -> bool:
+        """Whether its machine was started after the worker was last heard of.
+
+        Two machines that are called the same are not taken for one: of a worker that lives, more
+        was heard since the other one was started.
+        """
+        row, identity = watched.row, watched.identity
+        started_us, boot_id = self._boots.get(row.machine_id or "", (0.0, ""))
+        if identity is None or not boot_id or identity.boot_id == boot_id:
+            return False
+        return row.heartbeat_at_us is not None and row.heartbeat_at_us < started_us
 
     def _verdict(self, watched: _Watched) -> Conclusion | None:
         """Why the worker is dead; ``None`` if that is not known yet."""
         stem = watched.row.stem
         death = self._processes.death(stem)
         if death is not None:
-            return conclude(death.exit, self._memory(watched, death.memory))
-        ticks = self._ticks_here(watched.row)
+            return self._conclude(watched, death.exit, death.memory)
+        if self._has_begun_anew(watched):
+            return Conclusion(HOST_GONE, True, (_BEGUN_ANEW,))
+        ticks = self._ticks_here(watched)
         if ticks is not None:
             return self._here(watched, watched.row.pid or 0, ticks)
-        identity = _identity(watched.row)
-        if identity is not None and identity.boot_id == self._own[0]:
+        if watched.identity is not None and watched.identity.boot_id == self._own[0]:
             return self._neighbour(watched)
         return self._elsewhere(watched)
 
     def _here(self, watched: _Watched, pid: int, started_ticks: int) -> Conclusion | None:
         """A process of this machine whose end we did not see."""
-        memory = self._memory(watched, Memory(is_named=self._processes.is_named(pid)))
         ended = exit_of_zombie(pid, started_ticks)
         if ended is None and not self._is_gone_for(watched, self._lease.courtesy_s):
             return None
-        return conclude(ended, memory)
+        # That it is not named tells nothing: it may have been before we began to read.
+        return self._conclude(
+            watched, ended, Memory(is_named=self._processes.is_named(pid) or None)
+        )
 
     def _neighbour(self, watched: _Watched) -> Conclusion | None:
         """A process of this machine in a container beside ours: only its lock can be seen."""
@@ -284,7 +333,7 @@ class Reaper:
             return None
         if not self._is_gone_for(watched, self._lease.courtesy_s):
             return None
-        return conclude(None, self._memory(watched, Memory()))
+        return self._conclude(watched, None, Memory())
 
     def _elsewhere(self, watched: _Watched) -> Conclusion | None:
         """A process of another machine, as far as we know."""
@@ -306,7 +355,9 @@ class Reaper:
         ]
         heard = [e for e in others if self._clock() - e.seen_at_s <= self._lease.elsewhere_s]
         if any(each.row.stopped_at_us is None for each in heard):
-            return Conclusion(EXITED, False, (how, "other workers of its machine are heard of"))
+            how += ", but other workers of its machine are heard of"
+            has_stopped = watched.row.stopped_at_us is not None
+            return unseen(self._memory(watched, Memory()), how, has_stopped=has_stopped)
         return Conclusion(HOST_GONE, False, (how, "nor from any other worker of its machine"))
 
     def _own_lease_s(self, row: WorkerNow) -> float:
@@ -322,6 +373,10 @@ class Reaper:
             watched.gone_at_s = self._clock()
         return self._clock() - watched.gone_at_s >= wait_s
 
+    def _conclude(self, watched: _Watched, ended: Exit | None, memory: Memory) -> Conclusion:
+        has_stopped = watched.row.stopped_at_us is not None
+        return conclude(ended, self._memory(watched, memory), has_stopped=has_stopped)
+
     def _memory(self, watched: _Watched, memory: Memory) -> Memory:
         """What heartbeats said of memory, beside what was seen of the process."""
         with self._store.reading() as connection:
@@ -335,7 +390,7 @@ class Reaper:
     def _bury(self, watched: _Watched, why: Conclusion) -> int:
         """Report what a dead worker had open; how many jobs that was."""
         row = watched.row
-        if not self._is_taken_in(row):
+        if not is_taken_in(self._folder, row):
             return 0
         with self._store.reading() as connection:
             if not losing.open_attempts(connection, [row.worker_key]):
@@ -345,7 +400,8 @@ class Reaper:
         with self._store.writing() as connection:
             # As they are now: what was taken in meanwhile counts.
             open_ones = losing.open_attempts(connection, [row.worker_key])
-            claimed = losing.claim(connection, open_ones, now_us, reason, _AGAIN_US)
+            details, is_void = self._claims.details, self._claims.is_void
+            claimed = losing.claim(connection, open_ones, now_us, reason, details, is_void)
         for each in claimed:
             self._tell(watched, each, why)
         return len(claimed)
@@ -372,24 +428,10 @@ class Reaper:
     def _has_journal(self, stem: str) -> bool:
         return bool(segment_files(self._folder, stem))
 
-    def _is_taken_in(self, row: WorkerNow) -> bool:
-        """Whether every whole line of the worker's journal is in the store."""
-        try:
-            return not any(
-                _has_more(FoundSegment(path, number), row.offset_bytes * (number == row.segment))
-                for _, number, path in segment_files(self._folder, row.stem)
-                if number >= row.segment
-            )
-        except OSError:
-            return False
 
-
-def _has_more(segment: FoundSegment, offset: int) -> bool:
-    while chunk := segment.read(offset, _MIB):
-        if b"\n" in chunk:
-            return True
-        offset += len(chunk)
-    return False
+def _place(row: WorkerNow) -> tuple[object, ...]:
+    """What changes with each record that comes in."""
+    return row.segment, row.offset_bytes, row.heartbeat_at_us
 
 
 def _identity(row: WorkerNow) -> _Identity | None:

@@ -90,7 +90,7 @@ def make_services(store: Store, settings: MonitorSettings) -> Services:
         report(cause, message)
 
     watch = IngestWatch(store, folder)
-    stuck, control = StuckJobs(store), Control(store, settings.home)
+    stuck, control = StuckJobs(store, folder), Control(store, settings.home)
     reaper = Reaper(store, folder, report=tell, beside=(stuck.step, control.settle))
     deliverer = Deliverer(store, Sender(Guard(settings.webhook_allowed_networks)))
     _watch_work(figures, reaper, deliverer)

@@ -12,11 +12,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select, update
 
 from fiveobs._lost import JobOfOthers, record_change
+from fiveobs.monitor.claims import Claims
 from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.moving import (
@@ -45,8 +47,6 @@ _MOST_RUNS, _LEAST_RUNS = 20, 5
 _LEAST_S, _FACTOR = 60.0, 3.0
 #: Jobs that are read at once.
 _MOST_AT_ONCE = 500
-#: A warning that has not come back after so long is made again.
-_AGAIN_US = 60 * _US
 
 
 class _Looked(NamedTuple):
@@ -72,6 +72,7 @@ class StuckJobs:
 
     Args:
         store: Where the jobs are.
+        folder: The journal folder, ``<FIVEOBS_HOME>/journal``.
         least_s: No standstill shorter than this is a warning.
         clock: Monotonic seconds.
         now: Seconds since 1970.
@@ -80,12 +81,14 @@ class StuckJobs:
     def __init__(
         self,
         store: Store,
+        folder: Path,
         *,
         least_s: float = _LEAST_S,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._claims = Claims(folder)
         self._least_s = least_s
         self._clock = clock
         self._now = now
@@ -192,13 +195,16 @@ class StuckJobs:
             before = auditing.claim_of(connection, *named)
             if before is None:
                 what |= {"job_key": job.job_key, "event_key": change.event_key}
+                what |= self._claims.details
                 key = auditing.claim(connection, now_us, *named, outcome=_WARNED, reason=reason)
                 return key, True
-            is_late = before.at_us < now_us - _AGAIN_US
-            if not is_late or _was_told(connection, job.job_key, change):
-                return before.audit_key, False
-            auditing.renew(connection, before.audit_key, now_us)
-            return before.audit_key, True
+            # In this order: the warning may just have come.
+            is_ours = self._claims.is_void(connection, before, now_us) and not _was_told(
+                connection, job.job_key, change
+            )
+            if is_ours:
+                auditing.renew(connection, before, now_us, self._claims.details)
+            return before.audit_key, is_ours
 
     def _look_at_stuck(self) -> None:
         """Forget those that have ended, and say of those that go on that they do."""

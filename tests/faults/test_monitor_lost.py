@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,13 @@ import pytest
 from sqlalchemy import func, select
 
 import fiveobs
+from fiveobs.monitor import processes
 from fiveobs.monitor.ingest.ingester import Ingester
+from fiveobs.monitor.kills import KernelLog
 from fiveobs.monitor.reaper import Lease, Reaper
 from fiveobs.monitor.store.engine import Store, open_store
 from fiveobs.monitor.store.schema import attempts, audit, events, jobs
+from tests.support.cgroups import entering, small_cgroup
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how they ended")
@@ -98,8 +101,16 @@ def monitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lost]:
 class Worker:
     """A worker that dies when told to."""
 
-    def __init__(self, home: Path, ending: str, count: int = 1, **environment: str) -> None:
-        command = [sys.executable, "-m", "tests.support.dying", ending, str(count)]
+    def __init__(
+        self,
+        home: Path,
+        ending: str,
+        count: int = 1,
+        *,
+        prefix: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
+        command = [*prefix, sys.executable, "-m", "tests.support.dying", ending, str(count)]
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -147,9 +158,11 @@ def has(monitor: Lost, job_id: str, status: str) -> Callable[[], bool]:
     return lambda: monitor.rows().get(job_id, ("",))[0] == status
 
 
-def dies(monitor: Lost, ending: str) -> tuple[str, dict[str, Any], float]:
+def dies(
+    monitor: Lost, ending: str, cgroup: Path | None = None
+) -> tuple[str, dict[str, Any], float]:
     """The cause that is found for one death, what is known of it, and after how long."""
-    worker = Worker(monitor.home, ending)
+    worker = Worker(monitor.home, ending, prefix=entering(cgroup) if cgroup else ())
     try:
         assert until(has(monitor, worker.job_id, "running"), 30)
         worker.go()
@@ -238,8 +251,59 @@ def test_a_loss_is_reported_once(monitor: Lost, tmp_path: Path) -> None:
         worker.end()
 
 
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    with small_cgroup(200 * 1024 * 1024) as found:
+        yield found
+
+
+@pytest.fixture(params=["as it is", "unreadable"])
+def has_log(request: pytest.FixtureRequest, monitor: Lost, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the monitor can read the kernel's log, which it may not everywhere."""
+    if request.param == "as it is":
+        log = KernelLog.open(time.monotonic)
+        can_read = log.names(0) is not None
+        log.close()
+        return can_read
+    monitor.end()
+    monkeypatch.setattr(KernelLog, "open", lambda clock: KernelLog(-1, clock))
+    monitor.stop = threading.Event()
+    monitor.start()
+    return False
+
+
+def test_who_fills_its_cgroup_is_out_of_memory(monitor: Lost, cgroup: Path, has_log: bool) -> None:
+    """For certain if the kernel's log can be read, because that names it."""
+    cause, details, _ = dies(monitor, "run_out_of_the_cgroup", cgroup)
+    assert (cause, details["is_certain"]) == (OUT_OF_MEMORY, has_log), details
+    assert details["signal"] == "SIGKILL"
+
+
+def test_a_child_that_was_out_of_memory_is_not_the_worker(
+    monitor: Lost, cgroup: Path, has_log: bool
+) -> None:
+    """The cgroup has counted a kill; whoever can read the log knows that it was another process."""
+    cause, details, _ = dies(monitor, "kill_after_child", cgroup)
+    expected = (KILLED, True) if has_log else (OUT_OF_MEMORY, False)
+    assert (cause, details["is_certain"]) == expected, details
+
+
+def test_without_an_exit_status_a_kill_is_no_exit(
+    monitor: Lost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux before 6.15 tells no status once the parent has asked: what was not said tells."""
+    monkeypatch.setattr(processes, "_GET_INFO", 0)
+    for _ in range(5):
+        cause, details, _ = dies(monitor, "kill")
+        assert cause == KILLED, details
+        assert details["is_certain"] is ("signal" in details)
+
+
 def test_a_death_that_nobody_saw_is_no_certain_cause(monitor: Lost) -> None:
-    """A monitor that begins later says that the process is gone, and that it does not know more."""
+    """A monitor that begins later says that the process is gone, and that it does not know more.
+
+    It did not say that it stops, as it does on nearly every exit: so it was killed.
+    """
     monitor.end()
     worker = Worker(monitor.home, "kill")
     worker.go()
@@ -249,5 +313,5 @@ def test_a_death_that_nobody_saw_is_no_certain_cause(monitor: Lost) -> None:
     monitor.start()
     assert until(has(monitor, worker.job_id, "lost"), WITHIN_S)
     _, cause, details = monitor.rows()[worker.job_id]
-    assert (cause, details["is_certain"]) == (EXITED, False)
-    assert "exit_code" not in details
+    assert (cause, details["is_certain"]) == (KILLED, False)
+    assert not {"exit_code", "signal"} & details.keys()

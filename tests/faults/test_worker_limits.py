@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.faults.worker_runs import Worker, drops_of, settle
+from tests.support.cgroups import entering, small_cgroup
 from tests.support.shipping import age
 from tests.support.workers import Destinations
 
@@ -21,33 +17,6 @@ OOM_LIMIT_BYTES = 160 << 20
 # --- memory --------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _small_cgroup() -> Iterator[Path]:
-    """A memory cgroup of ours below the present one, version 2 or 1."""
-    groups = dict(
-        line.split(":")[1:] for line in Path("/proc/self/cgroup").read_text().splitlines()
-    )
-    second = "memory" not in groups
-    root = Path("/sys/fs/cgroup") if second else Path("/sys/fs/cgroup/memory")
-    folder = root / groups["" if second else "memory"].strip("/") / f"fiveobs-test-{os.getpid()}"
-    limit = "memory.max" if second else "memory.limit_in_bytes"
-    swap = "memory.swap.max" if second else "memory.memsw.limit_in_bytes"
-    try:
-        folder.mkdir()
-    except OSError as exc:
-        pytest.skip(f"needs a writable memory cgroup: {exc}")
-    try:
-        try:
-            (folder / limit).write_text(str(OOM_LIMIT_BYTES))
-        except OSError as exc:
-            pytest.skip(f"needs a memory cgroup with a limit: {exc}")
-        if (folder / swap).exists():
-            (folder / swap).write_text("0" if second else str(OOM_LIMIT_BYTES))
-        yield folder
-    finally:
-        folder.rmdir()
-
-
 def _oom_kills(folder: Path) -> int:
     events = folder / "memory.events"
     text = (events if events.exists() else folder / "memory.oom_control").read_text()
@@ -56,9 +25,8 @@ def _oom_kills(folder: Path) -> int:
 
 def test_the_oom_killer_costs_no_record(fiveobs_home: Path) -> None:
     """A worker that the kernel kills for its memory loses nothing of any track."""
-    with _small_cgroup() as cgroup, Destinations() as there:
-        enter = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs && exec "$@"', "sh"]
-        with Worker(there.settings(), prefix=enter) as worker:
+    with small_cgroup(OOM_LIMIT_BYTES) as cgroup, Destinations() as there:
+        with Worker(there.settings(), prefix=entering(cgroup)) as worker:
             worker.ask("jobs", 20)
             worker.tell("eat")
             assert worker.wait() == -signal.SIGKILL

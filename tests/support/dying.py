@@ -11,6 +11,7 @@ import ctypes
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +32,22 @@ def _malloc() -> Callable[[int], int | None]:
 def kill() -> None:
     """As an operator or a supervisor does."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_out_of_the_cgroup() -> None:
+    """As a leak in a container does."""
+    kept = []
+    while True:
+        kept.append(b"x" * _MIB)
+
+
+def kill_after_child() -> None:
+    """As a supervisor does that ends a worker whose child was killed for want of memory."""
+    child = subprocess.run(
+        [sys.executable, "-c", "x = []\nwhile True: x.append(b'x' * 1048576)"], check=False
+    )
+    if child.returncode == -signal.SIGKILL:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def leave() -> None:
@@ -78,6 +95,8 @@ def sleep() -> None:
 
 ENDINGS: dict[str, Callable[[], None]] = {
     "kill": kill,
+    "kill_after_child": kill_after_child,
+    "run_out_of_the_cgroup": run_out_of_the_cgroup,
     "leave": leave,
     "run_out_in_c": run_out_in_c,
     "run_out_unchecked": run_out_unchecked,

@@ -64,6 +64,7 @@ class Claim(NamedTuple):
     audit_key: int
     at_us: int
     outcome: str
+    details: Mapping[str, Any]
 
 
 def take_turn(connection: Connection) -> None:
@@ -92,7 +93,7 @@ def claim_of(
     )
     for key, at_us, outcome, details in connection.execute(found):
         if what.items() <= details.items():
-            return Claim(key, at_us, outcome)
+            return Claim(key, at_us, outcome, details)
     return None
 
 
@@ -121,6 +122,7 @@ def claim(
     )
 
 
-def renew(connection: Connection, audit_key: int, at_us: int) -> None:
-    """Take over a report that has not come: whoever wanted to make it has died."""
-    connection.execute(update(audit).where(audit.c.audit_key == audit_key).values(at_us=at_us))
+def renew(connection: Connection, before: Claim, at_us: int, details: Mapping[str, Any]) -> None:
+    """Take over a report that does not come; ``details`` change what its row says."""
+    values = {"at_us": at_us, "details": {**before.details, **details}}
+    connection.execute(update(audit).where(audit.c.audit_key == before.audit_key).values(values))

@@ -6,12 +6,13 @@ what, however many there are and however often they begin anew.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from fiveobs.monitor.store import auditing
+from fiveobs.monitor.store.auditing import Claim
 from fiveobs.monitor.store.schema import (
     attempts,
     errors,
@@ -26,11 +27,14 @@ __all__ = [
     "REPORT",
     "OpenAttempt",
     "WorkerNow",
+    "busy_workers",
     "claim",
     "heartbeats_of",
     "new_workers",
     "open_attempts",
     "said_memory_error",
+    "status_of",
+    "worker_of",
     "workers_now",
 ]
 
@@ -53,6 +57,7 @@ class WorkerNow(NamedTuple):
     resource: str | None
     segment: int
     offset_bytes: int
+    started_at_us: int | None
     heartbeat_at_us: int | None
     stopped_at_us: int | None
 
@@ -120,6 +125,36 @@ def workers_now(connection: Connection, keys: Collection[int]) -> list[WorkerNow
     ]
 
 
+def worker_of(connection: Connection, stem: str) -> WorkerNow | None:
+    """The worker that writes a journal."""
+    row = connection.execute(_NOW.where(workers.c.stem == stem)).first()
+    return None if row is None else WorkerNow(*row)
+
+
+def busy_workers(connection: Connection) -> set[int]:
+    """Workers of jobs that have begun and not ended."""
+    found: set[int] = set()
+    for key in connection.execute(select(projects.c.project_key)).scalars().all():
+        attempt = (attempts.c.job_key == jobs.c.job_key) & (attempts.c.attempt == jobs.c.attempt)
+        wanted = (
+            select(attempts.c.worker_key)
+            .select_from(jobs)
+            .join(attempts, attempt)
+            .where(jobs.c.project_key == key, jobs.c.status.in_(_OPEN))
+            .where(attempts.c.worker_key.is_not(None), attempts.c.span_id.is_not(None))
+            .distinct()
+        )
+        found.update(connection.execute(wanted).scalars())
+    return found
+
+
+def status_of(connection: Connection, job_key: int, attempt: int) -> tuple[str, bool]:
+    """What an attempt is doing, and whether it was ever reported as lost."""
+    columns = (attempts.c.status, attempts.c.lost_at_us)
+    found = connection.execute(select(*columns).filter_by(job_key=job_key, attempt=attempt)).one()
+    return found.status, found.lost_at_us is not None
+
+
 def open_attempts(connection: Connection, keys: Collection[int]) -> list[OpenAttempt]:
     """What these workers have begun and not ended."""
     return [
@@ -155,7 +190,8 @@ def claim(
     open_ones: Iterable[OpenAttempt],
     now_us: int,
     reason: str,
-    again_after_us: int,
+    details: Mapping[str, Any],
+    is_void: Callable[[Connection, Claim, int], bool],
 ) -> list[OpenAttempt]:
     """Take the report of attempts upon us that nobody has.
 
@@ -164,8 +200,8 @@ def claim(
         open_ones: What to report.
         now_us: Microseconds since 1970.
         reason: Why they are lost, for the audit trail.
-        again_after_us: A report that has not arrived after so long is made again: whoever wanted
-            to make it has died.
+        details: What else the audit trail should know.
+        is_void: Whether a report that another one has claimed does not come any more.
     """
     auditing.take_turn(connection)
     claimed = []
@@ -174,13 +210,19 @@ def claim(
         named = (attempt.project_key, REPORT, attempt.job_id, what)
         before = auditing.claim_of(connection, *named)
         if before is None:
+            what |= details
             auditing.claim(connection, now_us, *named, outcome="reported", reason=reason)
-        elif before.at_us < now_us - again_after_us:
-            auditing.renew(connection, before.audit_key, now_us)
+        elif is_void(connection, before, now_us) and _is_open(connection, attempt):
+            auditing.renew(connection, before, now_us, details)
         else:
             continue
         claimed.append(attempt)
     return claimed
+
+
+def _is_open(connection: Connection, attempt: OpenAttempt) -> bool:
+    """Whether it still is: the report may just have come."""
+    return status_of(connection, attempt.job_key, attempt.attempt)[0] in _OPEN
 
 
 def _chunks(keys: Collection[int]) -> Iterable[list[int]]:

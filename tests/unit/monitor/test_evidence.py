@@ -40,9 +40,14 @@ def test_a_status_is_read_as_waitpid_has_it(status: int, expected: Exit) -> None
 @pytest.mark.parametrize(
     ("ended", "memory", "cause", "is_certain"),
     [
-        (Exit(signal=9), Memory(), KILLED, True),
+        (Exit(signal=9), Memory(), KILLED, False),
+        (Exit(signal=9), Memory(is_named=False), KILLED, True),
+        (Exit(signal=9), Memory(is_named=False, oom_kills=1, was_full=FULL), KILLED, True),
         (Exit(signal=9), Memory(oom_kills=0, was_full=FULL), KILLED, True),
-        (Exit(signal=9), Memory(oom_kills=1), OUT_OF_MEMORY, True),
+        (Exit(signal=9), Memory(oom_kills=1), OUT_OF_MEMORY, False),
+        (Exit(signal=9), Memory(oom_kills=0, machine_kills=1), KILLED, True),
+        (Exit(signal=9), Memory(machine_kills=1), OUT_OF_MEMORY, False),
+        (Exit(signal=9), Memory(machine_kills=0, was_full=FULL), KILLED, True),
         (Exit(signal=9), Memory(oom_kills=0, is_named=True), OUT_OF_MEMORY, True),
         (Exit(signal=9), Memory(was_full=FULL), OUT_OF_MEMORY, False),
         (Exit(signal=9), Memory(oom_kills=0, limit_reached=LIMIT), KILLED, True),
@@ -52,8 +57,8 @@ def test_a_status_is_read_as_waitpid_has_it(status: int, expected: Exit) -> None
         (Exit(exit_code=7), Memory(), EXITED, True),
         (Exit(exit_code=0), Memory(limit_reached=LIMIT), EXITED, True),
         (Exit(exit_code=1), Memory(limit_reached=LIMIT), OUT_OF_MEMORY, False),
-        (None, Memory(), EXITED, False),
-        (None, Memory(oom_kills=0), EXITED, False),
+        (None, Memory(), KILLED, False),
+        (None, Memory(is_named=False, was_full=FULL), KILLED, False),
         (None, Memory(was_full=FULL), OUT_OF_MEMORY, False),
         (None, Memory(is_named=True), OUT_OF_MEMORY, True),
     ],
@@ -63,6 +68,17 @@ def test_the_cause(ended: Exit | None, memory: Memory, cause: str, is_certain: b
     found = conclude(ended, memory)
     assert (found.cause, found.is_certain) == (cause, is_certain)
     assert found.evidence
+
+
+def test_an_end_that_nobody_saw() -> None:
+    """Who did not say that it stops was killed, who did has exited; neither is certain."""
+    silent, said = (conclude(None, Memory(), has_stopped=each) for each in (False, True))
+    assert (silent.cause, silent.is_certain, said.cause, said.is_certain) == (
+        *(KILLED, False),
+        *(EXITED, False),
+    )
+    assert "worker.stopped" in silent.evidence[-1]
+    assert "signal" not in silent.data()
 
 
 def test_what_the_event_says() -> None:

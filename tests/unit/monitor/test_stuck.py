@@ -52,7 +52,9 @@ class House:
             self.say(job_id, at_s, "job.completed", status="completed", duration_s=1.0)
 
     def monitor(self) -> StuckJobs:
-        return StuckJobs(self.store, clock=lambda: self.at_s, now=self.now)
+        return StuckJobs(
+            self.store, self._captured.home / "journal", clock=lambda: self.at_s, now=self.now
+        )
 
     def now(self) -> float:
         return START_NS / 1e9 + self.at_s
