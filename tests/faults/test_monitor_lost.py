@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from fiveobs.monitor.kills import KernelLog
 from fiveobs.monitor.reaper import Lease, Reaper
 from fiveobs.monitor.store.engine import Store, open_store
 from fiveobs.monitor.store.schema import attempts, audit, events, jobs
+from tests.faults.dying_workers import Worker
 from tests.support.cgroups import entering, small_cgroup
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,52 +94,6 @@ def monitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lost]:
     fiveobs.shutdown()
     store.close()
     assert found.problems == []
-
-
-class Worker:
-    """A worker that dies when told to."""
-
-    def __init__(
-        self,
-        home: Path,
-        ending: str,
-        count: int = 1,
-        *,
-        prefix: Sequence[str] = (),
-        **environment: str,
-    ) -> None:
-        command = [*prefix, sys.executable, "-m", "tests.support.dying", ending, str(count)]
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "FIVEOBS_HOME": str(home), **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        #: Asks for the exit status at once, as a supervisor does.
-        self._reaping = threading.Thread(target=self.process.wait, daemon=True)
-        self._reaping.start()
-        assert self.process.stdout is not None
-        #: The innermost job.
-        self.job_id = self.process.stdout.readline().strip()
-
-    def go(self) -> None:
-        """Let it end."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write("\n")
-            self.process.stdin.flush()
-
-    def end(self) -> None:
-        """Be sure that nothing is left of it."""
-        self.process.kill()
-        self._reaping.join(20)
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
 
 
 def until(condition: Callable[[], bool], timeout_s: float) -> bool:
