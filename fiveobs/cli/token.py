@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
 import json
 import os
 import time
@@ -110,6 +111,7 @@ def _create(args: argparse.Namespace, store: Store, _settings: MonitorSettings) 
         tenant_id=args.tenant,
         project_id=args.project,
         expires_at_us=None if args.expires is None else _moment_us(args.expires),
+        actor=_who(),
     )
     # Alone on its line, so that it can be read into a variable or a file.
     print(json.dumps({"id": made.token_id, "token": made.token}) if args.json else made.token)
@@ -131,13 +133,21 @@ def _list(args: argparse.Namespace, store: Store, _settings: MonitorSettings) ->
 def _revoke(args: argparse.Namespace, store: Store, settings: MonitorSettings) -> int:
     from fiveobs.monitor.access import revoke_token
 
-    if not revoke_token(store, args.token_id):
+    if not revoke_token(store, args.token_id, actor=_who()):
         print(f"there is no good token {args.token_id!r}: 'fiveobs token list' shows all")
         return 1
     for path in _files_of(settings, args.token_id):
         path.unlink(missing_ok=True)
     print(f"revoked {args.token_id}")
     return 0
+
+
+def _who() -> str:
+    """Whoever sits at the terminal, for the audit trail: nobody asks them for a token."""
+    try:
+        return f"{getpass.getuser()} at a terminal"
+    except (OSError, KeyError, ImportError):  # a user id without a name
+        return "somebody at a terminal"
 
 
 def _files_of(settings: MonitorSettings, token_id: str) -> Iterator[Any]:

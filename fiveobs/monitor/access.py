@@ -24,8 +24,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 from sqlalchemy import Connection, insert, select, update
 
 from fiveobs.exceptions import BadInputError
+from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.engine import Store
-from fiveobs.monitor.store.schema import tokens
+from fiveobs.monitor.store.schema import projects, tokens
 
 __all__ = [
     "ROLES",
@@ -114,8 +115,9 @@ def create_token(
     tenant_id: str | None = None,
     project_id: str | None = None,
     expires_at_us: int | None = None,
+    actor: str = auditing.MONITOR,
 ) -> NewToken:
-    """Make a token.
+    """Make a token; the audit trail says so.
 
     Args:
         store: Where its hash is kept.
@@ -124,6 +126,7 @@ def create_token(
         tenant_id: Whose jobs it shows; ``None`` is everybody's.
         project_id: One project of that tenant; ``None`` is all of them.
         expires_at_us: When it ends; ``None`` is never.
+        actor: Who makes it, for the audit trail.
 
     Raises:
         BadInputError: A value cannot be used.
@@ -137,6 +140,7 @@ def create_token(
             tenant_id=tenant_id,
             project_id=project_id,
             expires_at_us=expires_at_us,
+            actor=actor,
         )
 
 
@@ -147,7 +151,7 @@ def create_first_token(store: Store) -> NewToken | None:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
         if connection.execute(select(tokens.c.token_key).limit(1)).first() is not None:
             return None
-        return _add(connection, name="first", role="admin", is_first=True)
+        return _add(connection, name="first", role="admin", is_first=True, actor=auditing.MONITOR)
 
 
 def list_tokens(store: Store) -> list[TokenRow]:
@@ -157,12 +161,21 @@ def list_tokens(store: Store) -> list[TokenRow]:
         return [TokenRow(*row) for row in connection.execute(wanted)]
 
 
-def revoke_token(store: Store, token_id: str) -> bool:
-    """End a token for good; whether there was one that was still good."""
+def revoke_token(store: Store, token_id: str, *, actor: str = auditing.MONITOR) -> bool:
+    """End a token for good; whether there was one that was still good.
+
+    Args:
+        store: Where it is kept.
+        token_id: Which.
+        actor: Who ends it, for the audit trail.
+    """
     wanted = (tokens.c.token_id == token_id) & tokens.c.revoked_at_us.is_(None)
     with store.writing() as connection:
         done = connection.execute(update(tokens).where(wanted).values(revoked_at_us=_now_us()))
-        return done.rowcount > 0
+        if not done.rowcount:
+            return False
+        _note(connection, actor, "token.revoke", token_id)
+        return True
 
 
 class Access:
@@ -276,11 +289,34 @@ def _check(
         raise BadInputError("expires: that time has passed: valid are times to come")
 
 
-def _add(connection: Connection, **values: Any) -> NewToken:
+def _add(connection: Connection, *, actor: str, **values: Any) -> NewToken:
     token_id, secret = secrets.token_hex(8), secrets.token_urlsafe(_SECRET_BYTES)
     row = {"token_id": token_id, "hash": _hash(secret), "created_at_us": _now_us(), **values}
     connection.execute(insert(tokens).values(row))
+    _note(connection, actor, "token.create", token_id)
     return NewToken(token_id, f"{_PREFIX}_{token_id}_{secret}")
+
+
+def _note(connection: Connection, actor: str, action: str, token_id: str) -> None:
+    """Say in the audit trail what was done to a token, and what it is good for."""
+    found = _row(connection, token_id)
+    if found is None:
+        return
+    row = found[1]
+    key = select(projects.c.project_key).filter_by(
+        tenant_id=row.tenant_id, project_id=row.project_id
+    )
+    details = {"name": row.name, "role": row.role, "expires_at_us": row.expires_at_us}
+    auditing.note(
+        connection,
+        at_us=_now_us(),
+        project_key=connection.execute(key).scalar(),
+        actor=actor,
+        action=action,
+        target=token_id,
+        outcome="done",
+        details={**details, "tenantId": row.tenant_id, "projectId": row.project_id},
+    )
 
 
 def _parts(token: str) -> tuple[str, str]:

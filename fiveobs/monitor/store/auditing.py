@@ -23,7 +23,7 @@ def note(
     connection: Connection,
     *,
     at_us: int,
-    project_key: int,
+    project_key: int | None,
     actor: str,
     action: str,
     target: str,
@@ -36,10 +36,10 @@ def note(
     Args:
         connection: A transaction that writes.
         at_us: When, in microseconds since 1970.
-        project_key: Whose project it is about.
-        actor: Who did it: a token's name, or the monitor.
+        project_key: Whose project it is about; ``None`` if it is about more than one.
+        actor: Who did it: a token's name, the monitor, or who worked on the store itself.
         action: What, such as ``job.stop``.
-        target: To which job or subscription.
+        target: To which job, subscription or token.
         outcome: What came of it.
         reason: Why, if it was said.
         details: What else is worth knowing; kept as JSON.

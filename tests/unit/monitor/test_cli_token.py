@@ -10,11 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from fiveobs.cli import main
 from fiveobs.monitor.access import Access, create_first_token
 from fiveobs.monitor.settings import VARIABLES, MonitorSettings, load_settings
 from fiveobs.monitor.store.engine import default_url, open_store
+from fiveobs.monitor.store.schema import projects
+from tests.support.ingesting import rows
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -46,6 +49,32 @@ def test_a_token_is_made_listed_and_revoked(capsys, fiveobs_home) -> None:
     assert Access(store).find(made) is None
     assert token(capsys, "revoke", found.token_id)[0] == 1
     assert json.loads(token(capsys, "list", "--json")[1])[0]["state"] == "revoked"
+    store.close()
+
+
+def test_the_audit_trail_has_who_made_and_revoked_a_token(
+    capsys, fiveobs_home, monkeypatch
+) -> None:
+    """With what it was good for; that of a project is among what was done in that project."""
+    monkeypatch.setenv("LOGNAME", "alice")
+    store = open_store(default_url(fiveobs_home))
+    with store.writing() as connection:
+        project = insert(projects).values(tenant_id="a", project_id="p", created_at_us=1)
+        project_key = connection.execute(project).inserted_primary_key[0]
+    wide = json.loads(token(capsys, "create", "--name", "x", "--role", "admin", "--json")[1])
+    scope = ("--tenant", "a", "--project", "p")
+    narrow = json.loads(token(capsys, "create", "--name", "y", *scope, "--json")[1])
+    token(capsys, "revoke", wide["id"])
+    token(capsys, "revoke", wide["id"])
+    columns = ("project_key", "actor", "action", "target", "outcome")
+    assert rows(store, "audit", *columns) == [
+        (None, "alice at a terminal", "token.create", wide["id"], "done"),
+        (project_key, "alice at a terminal", "token.create", narrow["id"], "done"),
+        (None, "alice at a terminal", "token.revoke", wide["id"], "done"),
+    ]
+    made, *_ = rows(store, "audit", "details")
+    assert (made["name"], made["role"], made["tenantId"]) == ("x", "admin", None)
+    assert wide["token"].rpartition("_")[2] not in json.dumps(rows(store, "audit", "details"))
     store.close()
 
 
