@@ -169,7 +169,7 @@ _VENDOR: Final = re.compile(
     r"|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|xox[a-z]-[A-Za-z0-9-]{8,}|AIza[\w-]{30,}|ya29\.[\w-]{20,}|hf_[A-Za-z0-9]{20,}"
     r"|npm_[A-Za-z0-9]{30,}|pypi-[\w-]{30,}|dop_v1_[a-f0-9]{40,}"
-    r"|SG\.[\w-]{16,128}\.[\w-]{16,})"
+    r"|SG\.[\w-]{16,128}\.[\w-]{16,}|fiveobs_[0-9a-f]{16}_[\w-]{20,})"
 )
 
 #: A test that is cheap and misses nothing, the pattern, and what to put in its place.
@@ -267,7 +267,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
         _has(
             *("sk-", "k_live_", "k_test_", "whsec_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
             *("github_pat_", "glpat-", "xox", "AIza", "ya29.", "hf_", "npm_", "pypi-", "dop_v1_"),
-            "SG.",
+            *("SG.", "fiveobs_"),
         ),
         _VENDOR,
         REDACTED,
@@ -279,7 +279,7 @@ _DENSE: Final = re.compile(r"[0-9A-Za-z_\-.]{13}")
 #: How the tokens begin that `_RULES` finds without a name, a colon or an equals sign before them.
 _BEGINNINGS: Final = re.compile(
     r"(?<![A-Za-z0-9_-])(?:sk-|[srp]k_[lt]|gh[pousr]_|gith|glpa|whse|xox|AIza|ya29|hf_|npm_|pypi-"
-    r"|dop_|SG\.|eyJ|A[KSGIRN3][A-Z0-9])"
+    r"|dop_|SG\.|fiveobs_[0-9a-f]{16}_|eyJ|A[KSGIRN3][A-Z0-9])"
 )
 #: Names of schemes of authorization.
 _AUTH: Final = re.compile(r"(?<=[Bb])(?:earer|EARER|asic|ASIC)[ \t]")

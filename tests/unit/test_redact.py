@@ -65,6 +65,11 @@ def test_a_name_that_only_resembles_a_secret_is_kept(name):
         ("https://0a1b@o1.ingest.sentry.io/42", "https://[redacted]@o1.ingest.sentry.io/42"),
         (f"jwt {JWT}!", "jwt [redacted]!"),
         ("AKIAIOSFODNN7EXAMPLE", "[redacted]"),
+        (
+            f"with fiveobs_{'9f2c41d07ab3e815'}_{'x-Y_1' * 8}abc it works",
+            "with [redacted] it works",
+        ),
+        ("fiveobs_job_duration_seconds_bucket", "fiveobs_job_duration_seconds_bucket"),
         (f"a {PEM} b", "a [redacted] b"),
         (PEM[:40], "[redacted]"),
         ("password=hunter2", "password=[redacted]"),
