@@ -1,7 +1,8 @@
 """Where the monitor is, and what is sent along: from arguments, the environment, or the home.
 
-The monitor keeps its first token in a file of ``FIVEOBS_HOME`` that only its own user can read. On
-the same machine it need therefore not be repeated; it is never sent to any other machine.
+The monitor keeps its address and its first token in files of ``FIVEOBS_HOME`` that only its own
+user can read. On the same machine they need therefore not be repeated. The token is sent to that
+address alone: to no other machine, and to nothing else that listens on this one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -67,15 +69,17 @@ def find_place(
     Raises:
         ConfigError: The address, an id, the token or the time cannot be used.
     """
-    url = url or environ.get("FIVEOBS_MONITOR_URL") or DEFAULT_URL
+    home = load_config(environ, {}, strict=False).home / "monitor"
+    own_url = _kept(home / "url")
+    url = url or environ.get("FIVEOBS_MONITOR_URL") or own_url or DEFAULT_URL
     tenant_id = tenant_id or environ.get("FIVEOBS_TENANT_ID") or "default"
     project_id = project_id or environ.get("FIVEOBS_PROJECT_ID") or "default"
     _check_url(url)
     _check_ids(tenant_id=tenant_id, project_id=project_id)
     _check_timeout(timeout_s)
     token = token or environ.get("FIVEOBS_MONITOR_TOKEN")
-    if not token and _is_local(url):
-        token = _first_token(environ)
+    if not token and own_url and _port(url) == _port(own_url) is not None:
+        token = _kept(home / "token")
     if token and not (token.isascii() and token.isprintable() and " " not in token):
         raise ConfigError("FIVEOBS_MONITOR_TOKEN: *** is no token; use one as it was printed")
     return Place(
@@ -95,10 +99,16 @@ def _is_local(url: str) -> bool:
         return False
 
 
-def _first_token(environ: Mapping[str, str]) -> str | None:
-    path = load_config(environ, {}, strict=False).home / "monitor" / "token"
+def _port(url: str) -> int | None:
+    """The port on this machine; ``None`` if it is another machine's."""
+    parts = urlsplit(url)
+    return (parts.port or (443 if parts.scheme == "https" else 80)) if _is_local(url) else None
+
+
+def _kept(path: Path) -> str | None:
+    """What the monitor has written there."""
     try:
-        return path.read_text(encoding="ascii").strip()
+        return path.read_text(encoding="ascii").strip() or None
     except (OSError, ValueError):
         return None
 

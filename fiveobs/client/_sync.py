@@ -65,10 +65,10 @@ class Client:
     that cannot be sent. They block until the answer is there.
 
     Args:
-        url: Where the monitor is; ``None`` takes ``FIVEOBS_MONITOR_URL``, else
-            ``http://127.0.0.1:8390``.
-        token: What lets in; ``None`` takes ``FIVEOBS_MONITOR_TOKEN``, else, for a monitor on this
-            machine, the one that it keeps in ``FIVEOBS_HOME``.
+        url: Where the monitor is; ``None`` takes ``FIVEOBS_MONITOR_URL``, else the address of the
+            one that runs with this ``FIVEOBS_HOME``, else ``http://127.0.0.1:8390``.
+        token: What lets in; ``None`` takes ``FIVEOBS_MONITOR_TOKEN``, else, for the monitor that
+            runs with this ``FIVEOBS_HOME``, the one that it keeps there.
         tenant_id: The tenant; ``None`` takes ``FIVEOBS_TENANT_ID``, else ``default``.
         project_id: The project; ``None`` takes ``FIVEOBS_PROJECT_ID``, else ``default``.
         timeout_s: How long an answer may take, in seconds.
@@ -151,7 +151,9 @@ class Client:
         """The events of a job, or of the project, as they happen.
 
         A lost connection is made again and goes on where it was: no event is left out or given
-        twice. ``WatchOptions`` says what can be chosen.
+        twice. Only where the monitor does not have the last event any more, because its store was
+        restored, it goes on from now and says so in the log. ``WatchOptions`` says what can be
+        chosen.
 
         Args:
             job_id: Only this job's, from its first one, until it has ended; ``None`` is every

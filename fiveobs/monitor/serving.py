@@ -28,6 +28,7 @@ from fiveobs.monitor.api.app import create_app
 from fiveobs.monitor.control import Control
 from fiveobs.monitor.figures import Figures
 from fiveobs.monitor.ingest.ingester import Ingester
+from fiveobs.monitor.keeping import announced, served_alone, write_private
 from fiveobs.monitor.reaper import Reaper
 from fiveobs.monitor.services import Service, Services, TokenUse
 from fiveobs.monitor.settings import MonitorSettings
@@ -57,19 +58,23 @@ def serve(settings: MonitorSettings, *, say: Callable[[str], None] = print) -> i
         The exit code: 0, or 1 if something did not end in time.
 
     Raises:
-        ConfigError: It cannot listen there, or the store cannot be opened.
+        ConfigError: It cannot listen there, or the store cannot be opened, or another monitor
+            serves it.
     """
     # What it records itself (lost jobs) goes into a journal of its own, in the same home.
     configure(home=settings.home, service=_SERVICE)
     with contextlib.ExitStack() as stack:
         stack.callback(shutdown, timeout_s=settings.stop_timeout_s * _OWN_SHARE)
         listener = stack.enter_context(contextlib.closing(_listen(settings)))
+        stack.enter_context(served_alone(settings.store_url))
         store = stack.enter_context(contextlib.closing(opened(settings)))
         first = create_first_token(store)
-        if first is not None and store.is_sqlite:
-            _write_token(settings, first)
+        if first is not None and settings.is_homes_store:
+            write_private(settings.token_file, first.token)
         services = make_services(store, settings)
-        server = _Server(store, settings, services, lambda: _say(settings, listener, first, say))
+        port = listener.getsockname()[1]
+        stack.enter_context(announced(settings, f"http://{_netloc(_near(settings.host), port)}"))
+        server = _Server(store, settings, services, lambda: _say(settings, port, first, say))
         services.start()
         try:
             server.run(sockets=[listener])
@@ -259,30 +264,13 @@ def opened(settings: MonitorSettings) -> Store:
 # --- what whoever starts it is told --------------------------------------------------------------
 
 
-def _write_token(settings: MonitorSettings, first: NewToken) -> None:
-    """Keep the first token where only this user can read it.
-
-    Whoever can read that file can also read the journals and the store beside it, and make tokens
-    with ``fiveobs token create``: it gives nobody more than they have.
-    """
-    path = settings.token_file
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()  # another's rights must not stay on it
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, f"{first.token}\n".encode())
-    finally:
-        os.close(descriptor)
-
-
 def _say(
     settings: MonitorSettings,
-    listener: socket.socket,
+    port: int,
     first: NewToken | None,
     say: Callable[[str], None],
 ) -> None:
-    url = f"http://{_netloc(settings.host, listener.getsockname()[1])}"
+    url = f"http://{_netloc(settings.host, port)}"
     say(f"fiveobs monitor {__version__} listens on {url}")
     say(f"  API       {url}/docs")
     say(f"  journals  {settings.journal_folder}")
@@ -292,8 +280,13 @@ def _say(
         say("            an admin's, for every tenant: it is shown this once. Try it:")
         path = "/api/default/default/execution/tracking/batch"
         say(f'            curl -H "Authorization: Bearer {first.token}" {url}{path}')
-    if settings.token_file.exists():
-        say(f"            'fiveobs jobs' on this machine finds it in {settings.token_file}")
+    if settings.is_homes_store and settings.token_file.exists():
+        say(f"            'fiveobs jobs' on this machine finds both in {settings.url_file.parent}")
+
+
+def _near(host: str) -> str:
+    """The address at which this machine reaches what listens there."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
 
 
 def _netloc(host: str, port: int) -> str:

@@ -16,7 +16,7 @@ from fiveobs import _parsers as parse
 from fiveobs._config import load_config
 from fiveobs._parsers import UnusableError
 from fiveobs.exceptions import ConfigError
-from fiveobs.monitor.store.engine import default_url
+from fiveobs.monitor.store.engine import default_url, sqlite_path
 
 __all__ = ["VARIABLES", "MonitorSettings", "Network", "Variable", "load_settings"]
 
@@ -64,8 +64,18 @@ class MonitorSettings:
 
     @property
     def token_file(self) -> Path:
-        """Where the first token of a store in this home is kept, for this user alone."""
+        """Where the first token of this home's own store is kept, for this user alone."""
         return self.home / "monitor" / "token"
+
+    @property
+    def url_file(self) -> Path:
+        """Where the address of the monitor of this home's own store is kept while it runs."""
+        return self.home / "monitor" / "url"
+
+    @property
+    def is_homes_store(self) -> bool:
+        """Whether the store is the one that this home has without further ado."""
+        return sqlite_path(self.store_url) == sqlite_path(default_url(self.home))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fiveobs.client import Client
 from fiveobs.monitor.figures import Figures
 from fiveobs.monitor.store.engine import Store, default_url, open_store
 from fiveobs.monitor.watching import IngestWatch, watch_store
@@ -90,6 +91,66 @@ def test_the_first_token_is_shown_once(fiveobs_home: Path) -> None:
         assert token not in monitor.said
         assert monitor.get(BATCH, token).status_code in (200, 404)
         assert monitor.get(BATCH).status_code == 401
+
+
+def test_its_address_is_in_the_home_while_it_runs(fiveobs_home: Path) -> None:
+    """Whatever its port, a client finds it; and once it has ended, nothing sends the token."""
+    file = fiveobs_home / "monitor" / "url"
+    with serving() as monitor:
+        run_job()
+        assert file.read_text().strip() == monitor.url
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        with Client() as client:
+            until(lambda: monitor.get(BATCH).status_code == 200, what="the project")
+            assert client.jobs() is not None
+        assert monitor.stop() == 0
+    assert not file.exists()
+
+
+def test_another_store_leaves_the_homes_token_alone(fiveobs_home: Path, tmp_path: Path) -> None:
+    """What is in the home belongs to the home's own store; another one's token is only printed."""
+    with serving() as monitor:
+        token = monitor.token
+        assert monitor.stop() == 0
+    with serving("--store-url", f"sqlite:///{tmp_path / 'other.sqlite3'}") as monitor:
+        assert monitor.token not in (None, token)
+        assert "finds both" not in monitor.said
+        assert not (fiveobs_home / "monitor" / "url").exists()
+    assert (fiveobs_home / "monitor" / "token").read_text().strip() == token
+
+
+def test_a_second_monitor_of_one_file_is_refused(fiveobs_home: Path, tmp_path: Path) -> None:
+    """It names the file and the process; a link to the file does not help; a kill frees it."""
+    store = fiveobs_home / "monitor" / "store.sqlite3"
+    link = tmp_path / "link.sqlite3"
+    with serving() as first:
+        link.symlink_to(store)
+        for arguments in ((), ("--store-url", f"sqlite:///{link}")):
+            with serving(*arguments, ready=False) as second:
+                assert second.process.wait(timeout=30) == 2
+                until(lambda: "PostgreSQL" in second.said, what="the error")
+                assert f"{store} is served by another monitor" in second.said
+                assert f"process {first.process.pid}" in second.said
+                assert "Traceback" not in second.said
+        assert first.get("/healthz").status_code == 200
+        first.process.kill()
+    with serving() as third:
+        assert third.get("/readyz").status_code == 200
+
+
+def test_the_store_is_this_users_alone(fiveobs_home: Path) -> None:
+    """It holds what webhooks are signed with: no one else may read it, whatever the umask."""
+    before = os.umask(0)
+    try:
+        with serving() as monitor:
+            run_job()
+            until(lambda: monitor.get(BATCH).status_code == 200, what="the project")
+            files = sorted((fiveobs_home / "monitor").glob("store.sqlite3*"))
+            modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in files}
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {"0o600"}
+    assert {"store.sqlite3", "store.sqlite3-wal", "store.sqlite3-shm"} <= modes.keys()
 
 
 def test_a_port_in_use_is_said_to_be_so() -> None:

@@ -7,6 +7,7 @@ pool. It must not cross a fork.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy.pool import QueuePool
 
 from fiveobs.exceptions import ConfigError
 
-__all__ = ["Store", "default_url", "masked", "open_store"]
+__all__ = ["Store", "default_url", "masked", "open_store", "sqlite_path"]
 
 _BACKENDS = ("sqlite", "postgresql")
 #: How long a writer waits for another one, in milliseconds.
@@ -92,6 +93,18 @@ def default_url(home: Path) -> str:
     return f"sqlite:///{home / 'monitor' / 'store.sqlite3'}"
 
 
+def sqlite_path(url: str) -> Path | None:
+    """The file of a store of SQLite's; ``None`` for any other.
+
+    Raises:
+        ConfigError: The URL names no store that there is.
+    """
+    address = _address(url)
+    if address.get_backend_name() != "sqlite" or not address.database:
+        return None
+    return Path(address.database).resolve()
+
+
 def open_store(url: str, *, migrate: bool = True) -> Store:
     """Connect and bring the schema up to date.
 
@@ -141,7 +154,13 @@ def _make_folder(address: URL) -> None:
         raise ConfigError(
             "FIVEOBS_STORE_URL: SQLite needs a file: sqlite:////var/lib/fiveobs.sqlite3"
         )
-    Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = Path(address.database)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # It holds what webhooks are signed with: for this user alone, and so are the files beside it,
+    # which take its mode. Only a new one is opened here: to close one that is open elsewhere in
+    # this process would give up its locks.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _engine(address: URL) -> Engine:

@@ -492,14 +492,21 @@ def test_the_environment_says_where_it_is(
 
 
 def test_the_first_token_is_found_on_this_machine_only(fiveobs_home: Path) -> None:
-    """The token in the home is used for a monitor on this machine, and goes to no other."""
+    """The token in the home goes to the monitor that runs with it, and to nothing else."""
     path = fiveobs_home / "monitor" / "token"
     path.parent.mkdir(parents=True)
     path.write_text("fiveobs_1_secret\n", encoding="ascii")
     environ = {"FIVEOBS_HOME": str(fiveobs_home)}
-    for url in ("http://127.0.0.1:8390", "http://localhost:1/monitor/", "http://[::1]:2"):
+    assert find_place(None, None, environ=environ).token is None  # no monitor runs there
+    path.with_name("url").write_text("http://127.0.0.1:18390\n", encoding="ascii")
+    found = find_place(None, None, environ=environ)
+    assert (found.url, found.token) == ("http://127.0.0.1:18390", "fiveobs_1_secret")
+    for url in ("http://localhost:18390/", "http://[::1]:18390"):
         assert find_place(url, None, environ=environ).token == "fiveobs_1_secret"
-    for url in ("http://10.0.0.1:8390", "https://127.0.0.1.example.com"):
+    for url in (
+        *("http://127.0.0.1:8390", "http://10.0.0.1:18390", "http://127.0.0.1"),
+        "https://127.0.0.1.example.com:18390",
+    ):
         assert find_place(url, None, environ=environ).token is None
     assert find_place(None, "given", environ=environ).token == "given"
 
