@@ -10,6 +10,7 @@ import contextlib
 import getpass
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _US = 1_000_000
+_ID = re.compile(r"[0-9a-f]{1,16}")
 _ROLES = ("viewer", "operator", "admin")
 _HEAD = ("ID", "NAME", "ROLE", "TENANT", "PROJECT", "CREATED", "EXPIRES", "LAST USED", "STATE")
 
@@ -45,7 +47,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     listing = _add_action(actions, "list", _list, "print every token; never what lets in")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
     revoking = _add_action(actions, "revoke", _revoke, "end a token for good, within seconds")
-    revoking.add_argument("token_id", metavar="ID", help="the token's id, as 'list' shows it")
+    revoking.add_argument(
+        "token_id", metavar="ID", help="the token's id, as 'list' shows it, or the whole token"
+    )
+    revoking.add_argument(
+        "--keep-subscriptions",
+        action="store_true",
+        help="leave the subscriptions made with it; else they end with it",
+    )
     parser.set_defaults(run=run)
 
 
@@ -56,7 +65,8 @@ def _add_create(actions: Any) -> None:
         "--role",
         choices=_ROLES,
         default="viewer",
-        help="viewer reads, operator also stops jobs and subscribes, admin does all"
+        help="viewer reads, operator also stops jobs and subscribes, admin also changes others'"
+        " subscriptions and reads the audit trail"
         " (default: viewer)",
     )
     parser.add_argument("--tenant", metavar="ID", help="good for this tenant only")
@@ -131,14 +141,18 @@ def _list(args: argparse.Namespace, store: Store, _settings: MonitorSettings) ->
 
 
 def _revoke(args: argparse.Namespace, store: Store, settings: MonitorSettings) -> int:
-    from fiveobs.monitor.access import revoke_token
+    from fiveobs.monitor.access import id_of, revoke_token
 
-    if not revoke_token(store, args.token_id, actor=_who()):
-        print(f"there is no good token {args.token_id!r}: 'fiveobs token list' shows all")
+    token_id = id_of(args.token_id)
+    keep = args.keep_subscriptions
+    done = revoke_token(store, token_id, actor=_who(), keep_subscriptions=keep)
+    if done is None:
+        print(f"there is no good token {_named(token_id)}: 'fiveobs token list' shows all")
         return 1
-    for path in _files_of(settings, args.token_id):
+    for path in _files_of(settings, token_id):
         path.unlink(missing_ok=True)
-    print(f"revoked {args.token_id}")
+    ended = f" and disabled {done.subscriptions} subscriptions" if done.subscriptions else ""
+    print(f"revoked {token_id}{ended}")
     return 0
 
 
@@ -148,6 +162,11 @@ def _who() -> str:
         return f"{getpass.getuser()} at a terminal"
     except (OSError, KeyError, ImportError):  # a user id without a name
         return "somebody at a terminal"
+
+
+def _named(token_id: str) -> str:
+    """An id as it was given; nothing that may be part of a secret."""
+    return repr(token_id) if _ID.fullmatch(token_id) else "of that id"
 
 
 def _files_of(settings: MonitorSettings, token_id: str) -> Iterator[Any]:

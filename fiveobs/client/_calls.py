@@ -51,6 +51,7 @@ __all__ = [
     "stop",
     "subscribe",
     "subscription",
+    "subscription_path",
     "subscriptions",
     "timeline",
     "unsubscribe",
@@ -256,32 +257,38 @@ def subscriptions(job_id: str | None = None, *, limit: int = 100) -> Call[Subscr
 
 def subscription(subscription_id: str) -> Call[SubscriptionAnswer]:
     """One subscription, and how many events it has been sent."""
-    return Call(path=_subscription_path(subscription_id), answer=SubscriptionAnswer)
+    return Call(path=subscription_path(subscription_id), answer=SubscriptionAnswer)
 
 
 def unsubscribe(subscription_id: str) -> Call[None]:
     """Send nothing any more, not even what was on its way, and forget the subscription."""
-    path = _subscription_path(subscription_id)
+    path = subscription_path(subscription_id)
     return Call(method="DELETE", path=path, answer=type(None))
 
 
 def deliveries(
-    subscription_id: str, *, status: str | None = None, limit: int = 100
+    subscription_id: str,
+    *,
+    status: str | None = None,
+    before: int | None = None,
+    limit: int = 100,
 ) -> Call[DeliveriesAnswer]:
     """What was sent, what will be tried again, and what was given up and why.
 
     Args:
         subscription_id: The subscription.
         status: Only those that are ``pending``, ``delivered`` or ``dead``.
+        before: Only those of earlier events: ``next`` of an earlier answer.
         limit: At most so many.
     """
-    path = _subscription_path(subscription_id, "deliveries")
-    return Call(path=path, answer=DeliveriesAnswer, query={"status": status, "limit": limit})
+    path = subscription_path(subscription_id, "deliveries")
+    query = {"status": status, "before": before, "limit": limit}
+    return Call(path=path, answer=DeliveriesAnswer, query=query)
 
 
 def enable_subscription(subscription_id: str) -> Call[SubscriptionAnswer]:
     """Send again after it was disabled, beginning with what has happened since."""
-    path = _subscription_path(subscription_id, "enable")
+    path = subscription_path(subscription_id, "enable")
     return Call(method="POST", path=path, answer=SubscriptionAnswer)
 
 
@@ -291,6 +298,7 @@ def replay(
     from_time: datetime | None = None,
     to_time: datetime | None = None,
     include_delivered: bool = False,
+    delivery_ids: Iterable[int] | None = None,
 ) -> Call[ReplayAnswer]:
     """Deliver again what was given up.
 
@@ -299,19 +307,27 @@ def replay(
         from_time: Only what was due from then on; aware.
         to_time: Only what was due until then; aware.
         include_delivered: What was delivered, too.
+        delivery_ids: Only these of ``deliveries``; ``None`` is all.
     """
-    body = {"fromTime": from_time, "toTime": to_time, "includeDelivered": include_delivered}
-    path = _subscription_path(subscription_id, "replay")
+    body: dict[str, Any] = {"fromTime": from_time, "toTime": to_time}
+    body["includeDelivered"] = include_delivered
+    body["deliveryIds"] = None if delivery_ids is None else list(delivery_ids)
+    path = subscription_path(subscription_id, "replay")
     return Call(method="POST", path=path, answer=ReplayAnswer, body=body)
 
 
 def send_test(subscription_id: str) -> Call[TestAnswer]:
     """Send a made-up event now, once, and tell what became of it."""
-    path = _subscription_path(subscription_id, "test")
+    path = subscription_path(subscription_id, "test")
     return Call(method="POST", path=path, answer=TestAnswer)
 
 
-def _subscription_path(subscription_id: str, *rest: str) -> str:
+def subscription_path(subscription_id: str, *rest: str) -> str:
+    """The path of one subscription, below its project's.
+
+    Raises:
+        BadInputError: It is no id.
+    """
     if subscription_id in ("", ".", "..") or "/" in subscription_id:
         raise BadInputError(f"{subscription_id!r} is no subscription id; use one as it was given")
     return "/".join(("subscriptions", quote(subscription_id, safe=""), *rest))

@@ -83,13 +83,19 @@ def _problem(content_type: str, content: bytes) -> dict[str, Any] | None:
 def _message(status: int, problem: dict[str, Any], retry_after_s: float | None) -> str:
     text = str(problem.get("detail") or problem.get("title") or _phrase(status))
     wrong = problem.get("errors")
-    if isinstance(wrong, list) and wrong:
-        text += ": " + "; ".join(map(_wrong, wrong[:_MOST_ERRORS]))
+    if isinstance(wrong, list):
+        new = [_wrong(each) for each in wrong if not _is_told(each, text)]
+        text = ": ".join((text, "; ".join(new[:_MOST_ERRORS]))) if new else text
     if retry_after_s is not None:
         text += f"; try again in {retry_after_s:g} s"
     if advice := _ADVICE.get(status):
         text += f": {advice}"
     return text
+
+
+def _is_told(error: Any, text: str) -> bool:
+    """Whether a text already says what is wrong."""
+    return isinstance(error, dict) and str(error.get("detail")) in text
 
 
 def _wrong(error: Any) -> str:

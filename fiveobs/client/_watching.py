@@ -7,7 +7,8 @@ import random
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypedDict
 
-from fiveobs.client._calls import Call, job_path, logs
+from fiveobs._report import report
+from fiveobs.client._calls import Call, job_path, logs, subscription_path
 from fiveobs.client._events import EventStream
 from fiveobs.client.answers import LogsAnswer
 from fiveobs.exceptions import (
@@ -54,6 +55,8 @@ class WatchOptions(TypedDict, total=False):
     session_ids: Collection[str]
     #: Only the events from which on a job has one of these statuses: ``Running``, ``Failed`` …
     statuses: Collection[str]
+    #: What a subscription without a webhook is for; then nothing else can be chosen.
+    subscription_id: str
     #: Only those after the event with this id (``last_event_id`` of an earlier watch).
     after: str
     #: From the first event of the project, not from now on; a job's always are.
@@ -77,7 +80,7 @@ class Watching:
         if unknown := options.keys() - WatchOptions.__annotations__.keys():
             raise BadInputError(f"a watch has no option {min(unknown)!r}")
         #: The stream, below the project's.
-        self.path = "events" if job_id is None else job_path(job_id, "events")
+        self.path = _path(job_id, options)
         #: The job has ended: nothing is asked any more.
         self.is_over = False
         self._job_id = job_id
@@ -101,6 +104,8 @@ class Watching:
             "status": _several(options, "statuses"),
             "from": ["start"] if options.get("from_start") else [],
         }
+        if "subscription_id" in options:
+            return {}
         if self._job_id is None:
             # Of one job everything is asked, because its end must be seen, whatever is wanted.
             level = options.get("level")
@@ -182,6 +187,9 @@ class Watching:
             MonitorError: ``error``, if another try makes no sense or enough have been made.
         """
         self._gone_since_s = now_s if self._gone_since_s is None else self._gone_since_s
+        if self._is_unknown_place(error):
+            self._begin_anew()
+            return _FIRST_PAUSE_S
         is_worth_it = isinstance(error, UnreachableError | ServerError | TooManyError)
         if not is_worth_it or now_s - self._gone_since_s >= self._patience_s:
             raise error
@@ -190,10 +198,42 @@ class Watching:
         asked_s = getattr(error, "retry_after_s", None) or self._stream.retry_s or 0.0
         return max(longest_s * random.uniform(0.5, 1.0), asked_s)
 
+    def _is_unknown_place(self, error: MonitorError) -> bool:
+        """Whether the event to go on after is one that the monitor does not have yet."""
+        wrong = (getattr(error, "problem", None) or {}).get("errors") or ()
+        names = [each.get("name") for each in wrong if isinstance(each, Mapping)]
+        return self.last_event_id.isdecimal() and names == ["Last-Event-ID"]
+
+    def _begin_anew(self) -> None:
+        report(
+            "watch",
+            f"the monitor does not have event {self.last_event_id} (was its store restored from a"
+            " backup?): the watch goes on from now, and may have left events out",
+        )
+        self._stream = EventStream("")
+        if "subscriptions/" not in self.path:
+            self.query["from"] = ["now"]
+
     def _is_wanted(self, event: JobEvent) -> bool:
         return _RANKS.get(event.level, 1) >= self._least and (
             not self._types or any(_is_type(event.event_type, each) for each in self._types)
         )
+
+
+def _path(job_id: str | None, options: WatchOptions) -> str:
+    """The stream, below the project's.
+
+    Raises:
+        BadInputError: It would be chosen twice.
+    """
+    subscription_id = options.get("subscription_id")
+    if subscription_id is None:
+        return "events" if job_id is None else job_path(job_id, "events")
+    others = options.keys() - {"subscription_id", "after", "patience_s"}
+    if job_id is not None or others:
+        other = "a job" if job_id is not None else min(others)
+        raise BadInputError(f"a subscription says which events: leave out {other}")
+    return subscription_path(subscription_id, "events")
 
 
 def _several(options: Mapping[str, Any], name: str) -> list[str]:

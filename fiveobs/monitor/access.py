@@ -26,17 +26,21 @@ from sqlalchemy import Connection, insert, select, update
 from fiveobs.exceptions import BadInputError
 from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.engine import Store
-from fiveobs.monitor.store.schema import projects, tokens
+from fiveobs.monitor.store.schema import projects, subscriptions, tokens
+from fiveobs.monitor.webhooks.subscriptions import ACTIVE, disable, note, rows_where
 
 __all__ = [
     "ROLES",
     "Access",
     "Caller",
     "NewToken",
+    "Revoked",
     "Role",
     "TokenRow",
     "create_first_token",
     "create_token",
+    "good_token",
+    "id_of",
     "list_tokens",
     "revoke_token",
 ]
@@ -84,6 +88,13 @@ class NewToken(NamedTuple):
 
     token_id: str
     token: str
+
+
+class Revoked(NamedTuple):
+    """What ended with a token."""
+
+    #: How many.
+    subscriptions: int
 
 
 class TokenRow(NamedTuple):
@@ -161,21 +172,49 @@ def list_tokens(store: Store) -> list[TokenRow]:
         return [TokenRow(*row) for row in connection.execute(wanted)]
 
 
-def revoke_token(store: Store, token_id: str, *, actor: str = auditing.MONITOR) -> bool:
-    """End a token for good; whether there was one that was still good.
+def revoke_token(
+    store: Store,
+    token_id: str,
+    *,
+    actor: str = auditing.MONITOR,
+    keep_subscriptions: bool = False,
+) -> Revoked | None:
+    """End a token for good; ``None`` if there is none that is still good.
 
     Args:
         store: Where it is kept.
         token_id: Which.
         actor: Who ends it, for the audit trail.
+        keep_subscriptions: Leave the subscriptions made with it; else they are disabled.
     """
     wanted = (tokens.c.token_id == token_id) & tokens.c.revoked_at_us.is_(None)
     with store.writing() as connection:
         done = connection.execute(update(tokens).where(wanted).values(revoked_at_us=_now_us()))
         if not done.rowcount:
-            return False
+            return None
         _note(connection, actor, "token.revoke", token_id)
-        return True
+        ended = 0 if keep_subscriptions else _end_subscriptions(connection, token_id, actor)
+        return Revoked(ended)
+
+
+def _end_subscriptions(connection: Connection, token_id: str, actor: str) -> int:
+    mine = (subscriptions.c.token_id == token_id) & (subscriptions.c.status == ACTIVE)
+    rows, now_us, reason = rows_where(connection, mine), _now_us(), "its token was revoked"
+    for row in rows:
+        disable(connection, row.subscription_key, reason, now_us)
+        note(connection, row, "disable", actor=actor, now_us=now_us, reason=reason)
+    return len(rows)
+
+
+def good_token(connection: Connection, token_id: str | None) -> TokenRow | None:
+    """A token that lets in at this moment of the store; ``None`` if it does not."""
+    row = _row(connection, token_id or "")
+    return row[1] if row is not None and row[1].is_valid(_now_us()) else None
+
+
+def id_of(text: str) -> str:
+    """A token's id: of a whole token the part that is public, else the text as it is."""
+    return _parts(text.strip())[0] or text
 
 
 class Access:

@@ -33,6 +33,7 @@ from fiveobs.client.answers import LogsAnswer
 from tests.support import tracked_jobs
 from tests.support.journals import line, write_segment
 from tests.support.monitors import Monitor, monitor
+from tests.support.workers import until
 
 STEM = "host-1-1767323045000000"
 JOB = {"job_id": "job-1", "job_name": "resize", "attempt": 1, "worker_id": "w", "machine_id": "m"}
@@ -108,6 +109,53 @@ def cutting(url: str, *, after_bytes: int) -> Iterator[str]:
 
 
 # --- against a real monitor --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_subscription_is_watched(client: Client, journal: Journal, is_async: bool) -> None:
+    """What it is for, in its steps, from when it was made; both clients can."""
+    journal.say("job.started")
+    made = client.subscribe(
+        events=["progressUpdate", "jobCompleted"], job_id="job-1", min_progress_increment=10
+    )
+    for percent in (10, 15, 20):
+        journal.say("job.progress", data={"percent": percent})
+    journal.say("job.completed", data=COMPLETED)
+
+    async def asked() -> list[Any]:
+        place = client._place
+        async with (
+            AsyncClient(place.url, place.token) as other,
+            other.watch(subscription_id=made.subscription_id) as watch,
+        ):
+            return [await anext(watch) for _ in range(3)]
+
+    if is_async:
+        events = asyncio.run(asked())
+    else:
+        with client.watch(subscription_id=made.subscription_id) as watch:
+            events = [next(watch) for _ in range(3)]
+    assert [event.data.get("percent") for event in events] == [10, 20, None]
+
+
+def test_a_restored_monitor_is_watched_from_now_on(
+    client: Client, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A place that it does not have yet is said to be unknown, and the watch goes on."""
+    journal.say("job.started")
+    with client.watch(after="4711", types="job.milestone") as watch:
+        events: list[Any] = []
+        told = threading.Thread(target=lambda: events.append(next(watch)), daemon=True)
+        told.start()
+        until(lambda: "restored from a backup" in caplog.text, what="the warning")
+
+        def happened() -> bool:
+            """Once more: nobody knows when the second connection is there."""
+            journal.say("job.milestone")
+            return bool(events)
+
+        until(happened, what="an event")
+    assert events[0].id in journal.ids
 
 
 def test_a_job_that_has_ended_is_given_whole(client: Client, journal: Journal) -> None:
@@ -363,7 +411,12 @@ def test_pauses_grow_and_heed_the_monitor() -> None:
 
 @pytest.mark.parametrize(
     ("options", "text"),
-    [({"colour": "red"}, "no option 'colour'"), ({"level": "loud"}, "'loud'")],
+    [
+        ({"colour": "red"}, "no option 'colour'"),
+        ({"level": "loud"}, "'loud'"),
+        ({"subscription_id": "sub-1", "types": "job.*"}, "leave out types"),
+        ({"subscription_id": ".."}, "no subscription id"),
+    ],
 )
 def test_unknown_options_are_refused(options: Any, text: str) -> None:
     """The message names what is not known."""

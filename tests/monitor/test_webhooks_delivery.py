@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from fiveobs.monitor.control import audit_rows
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import deliveries, subscriptions, told
 from fiveobs.monitor.webhooks.guard import Guard
@@ -149,6 +150,17 @@ def test_progress_is_told_in_steps(store: Store, home: Home) -> None:
     ]
 
 
+def test_progress_that_falls_is_told_in_steps_too(store: Store, home: Home) -> None:
+    """Going up and down a little is no news; falling far is."""
+    subscribe(store, "http://127.0.0.1:1/", "progressUpdate", min_progress_increment=10.0)
+    percents = [50, 49, 50, 49, 50, 40, 41, 50, 1]
+    home.progress(*percents)
+    stepped(store)
+    with store.reading() as connection:
+        keys = [row.event_key for row in connection.execute(select(deliveries))]
+    assert [percents[key - 2] for key in keys] == [50, 40, 50, 1]
+
+
 def test_what_was_told_is_forgotten_with_the_job(store: Store, home: Home) -> None:
     """No row of progress is left of a job that has ended, for whoever is told of its end."""
     subscribe(store, "http://127.0.0.1:1/", "progressUpdate", "jobCompleted")
@@ -265,6 +277,10 @@ def test_410_disables_the_subscription(store: Store, home: Home, hook: HookRecei
         home.say("job.milestone")
     assert len(hook.seen) == 1
     assert rows(store, subscriptions)[0].status == "disabled"
+    (noted,) = audit_rows(store, 1, limit=9)
+    assert (noted.actor, noted.action) == ("monitor", "subscription.disable")
+    assert "410" in str(noted.reason)
+    assert (noted.details or {})["host"] == "127.0.0.1"
 
 
 def test_redirects_are_not_followed(store: Store, home: Home, hook: HookReceiver) -> None:

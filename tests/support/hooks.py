@@ -120,6 +120,7 @@ def subscribe(
     """A webhook subscription, as the API makes them."""
     lifetime_s = options.pop("lifetime_s", 3_600.0)
     authentication = options.pop("authentication", None)
+    token_id = options.pop("token_id", None)
     choice = Choice(events=events or ("jobStarted", "jobCompleted"), **options)
     now_us = round(time.time() * 1_000_000)
     with store.writing() as connection:
@@ -139,6 +140,7 @@ def subscribe(
             authentication=authentication,
             secret=new_secret(),
             created_by="test",
+            token_id=token_id,
             now_us=now_us,
             expires_at_us=now_us + round(lifetime_s * 1_000_000),
         )

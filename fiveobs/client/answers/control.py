@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from fiveobs.client._reading import Answer
@@ -23,7 +24,7 @@ class ControlAnswer(Answer):
     outcome: str
     status: str
     attempt: int
-    requested_at: str
+    requested_at: datetime
     requested_by: str
     reason: str | None
     message: str
@@ -39,7 +40,7 @@ class EmergencyStopAnswer(Answer):
     paused: int
     unreachable: int
     not_written: int
-    requested_at: str
+    requested_at: datetime
     requested_by: str
     reason: str | None
     #: 1000 at most
@@ -55,7 +56,7 @@ class AuditEntry(Answer):
     """Who did what."""
 
     id: int
-    at: str
+    at: datetime
     actor: str
     action: str
     target: str

@@ -27,7 +27,7 @@ __all__ = [
 class Filters(Answer):
     """Which of the events chosen are sent."""
 
-    #: Progress is sent again once it has grown by so many percent; 0 sends all of it.
+    #: Progress is sent again once it has changed by so many percent; 0 sends all of it.
     min_progress_increment: float | None = None
     #: Events of level debug, too.
     include_debug_events: bool | None = None
@@ -105,6 +105,7 @@ class SubscriptionsAnswer(Answer):
 class DeliveryAnswer(Answer):
     """One event on its way to the subscriber."""
 
+    delivery_id: int
     #: Null if the event is no longer stored.
     webhook_id: str | None
     event_id: str | None
@@ -124,6 +125,8 @@ class DeliveriesAnswer(Answer):
     """Deliveries, those of the newest events first."""
 
     deliveries: tuple[DeliveryAnswer, ...]
+    #: For ``before``, to go on; null if that was all.
+    next: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ held up by that, so that nobody behind the same address can lock its owner out.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import math
 import threading
@@ -32,10 +33,12 @@ from fiveobs.monitor.figures import Figures
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["OPEN_PATHS", "Authentication", "FailureLimit", "is_local"]
+__all__ = ["HEALTH_PATHS", "OPEN_PATHS", "Authentication", "FailureLimit", "is_local"]
 
 #: What answers without a token. ``/metrics`` decides itself: see `fiveobs.monitor.api.health`.
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"})
+#: What does not even look at one.
+HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 _SUBPROTOCOL = "fiveobs.bearer."
 #: How often the token of an answer that goes on is looked at again.
 _RECHECK_S = 5.0
@@ -92,6 +95,7 @@ class Authentication:
         limit: Who counts the bad ones.
         figures: Where they are counted for all to see.
         open_paths: What answers without a token, too.
+        recheck_s: How often the token of an answer that goes on is looked at, in seconds.
     """
 
     def __init__(
@@ -101,12 +105,14 @@ class Authentication:
         limit: FailureLimit,
         figures: Figures,
         open_paths: Collection[str] = OPEN_PATHS,
+        recheck_s: float = _RECHECK_S,
     ) -> None:
         self._app = app
         self._access = access
         self._limit = limit
         self._figures = figures
         self._open_paths = open_paths
+        self._recheck_s = recheck_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or answer it."""
@@ -114,7 +120,8 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         token = _token(scope)
-        if token is None and scope["path"] in self._open_paths:
+        is_health = scope["path"] in HEALTH_PATHS  # its answer is the same for any token
+        if is_health or (token is None and scope["path"] in self._open_paths):
             await self._app(scope, receive, send)
             return
         found = await self._caller(scope, token)
@@ -122,8 +129,11 @@ class Authentication:
             await found(scope, receive, send)
             return
         scope[CALLER] = found
-        watched = _Watched(self._access, token or "", scope["type"], send)
-        await self._app(scope, receive, watched.send)
+        watched = _Watched(self._access, token or "", scope["type"], send, self._recheck_s)
+        try:
+            await self._app(scope, receive, watched.send)
+        finally:
+            await watched.close()
 
     async def _caller(self, scope: Scope, token: str | None) -> Caller | Response:
         if token is None:
@@ -148,48 +158,75 @@ class Authentication:
 
 
 class _Watched:
-    """Sends an answer on as long as its token is good.
+    """Sends an answer on as long as its token is good; looks at it also while nothing is sent.
 
     Args:
         access: Who knows the tokens.
         token: The one that the answer was asked for with.
         kind: ``http`` or ``websocket``.
         send: Where to.
+        recheck_s: How often it looks, in seconds.
     """
 
-    def __init__(self, access: Access, token: str, kind: str, send: Send) -> None:
+    def __init__(self, access: Access, token: str, kind: str, send: Send, recheck_s: float) -> None:
         self._access = access
         self._token = token
         self._is_websocket = kind == "websocket"
         self._send = send
-        self._checked_at = time.monotonic()
+        self._recheck_s = recheck_s
         self._has_ended = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._checking: asyncio.Task[None] | None = None
 
     async def send(self, message: Message) -> None:
-        """Send, or end the answer."""
+        """Send, unless the answer has ended."""
         if self._has_ended:
             return
-        if time.monotonic() - self._checked_at >= _RECHECK_S:
-            self._checked_at = time.monotonic()
-            if not await self._is_good():
-                self._has_ended = True
-                message = self._end(message)
+        if _goes_on(message):
+            self._arm()
         await self._send(message)
 
+    async def close(self) -> None:
+        """The answer is over: look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._checking is not None and not self._checking.done():
+            self._checking.cancel()
+            await asyncio.gather(self._checking, return_exceptions=True)
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._recheck_s, self._look)
+
+    def _look(self) -> None:
+        self._checking = asyncio.get_running_loop().create_task(self._check())
+
+    async def _check(self) -> None:
+        if await self._is_good():
+            self._arm()
+            return
+        self._has_ended = True
+        if self._is_websocket:
+            reason = "the token has ended"
+            await self._send(
+                {"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason}
+            )
+        else:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
     async def _is_good(self) -> bool:
+        if self._access.known(self._token) is not None:
+            return True  # just looked up, for another answer
         try:
             return await run_in_threadpool(self._access.find, self._token) is not None
         except SQLAlchemyError:
             return True  # nobody can say: the next look will tell
 
-    def _end(self, message: Message) -> Message:
-        if self._is_websocket:
-            reason = "the token has ended"
-            return {"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason}
-        if message["type"] != "http.response.body":
-            self._has_ended = False  # the answer has not even begun: the next part is the last
-            return message
-        return {"type": "http.response.body", "body": b"", "more_body": False}
+
+def _goes_on(message: Message) -> bool:
+    """Whether an answer begins that has no end of its own."""
+    if message["type"] == "http.response.start":
+        return not any(name.lower() == b"content-length" for name, _ in message["headers"])
+    return bool(message["type"] == "websocket.accept")
 
 
 def is_local(scope: Scope) -> bool:

@@ -17,7 +17,16 @@ from starlette.middleware.cors import CORSMiddleware
 
 from fiveobs._version import __version__
 from fiveobs.monitor.access import Access
-from fiveobs.monitor.api import control, health, live, openapi, problems, subscriptions, tracking
+from fiveobs.monitor.api import (
+    control,
+    health,
+    live,
+    openapi,
+    problems,
+    subscribed,
+    subscriptions,
+    tracking,
+)
 from fiveobs.monitor.api.access import Authentication, FailureLimit
 from fiveobs.monitor.api.guarding import BodyLimit, Guard, HeadLimits
 from fiveobs.monitor.figures import Figures
@@ -35,6 +44,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     tracking.router,
     live.router,
     subscriptions.router,
+    subscribed.router,
     control.router,
     health.router,
     openapi.router,

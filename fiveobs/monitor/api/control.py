@@ -26,6 +26,7 @@ from fiveobs.monitor.control import (
     UnknownJobError,
     audit_rows,
 )
+from fiveobs.monitor.tracking.models.base import Time
 
 __all__ = [
     "AuditAnswer",
@@ -120,7 +121,7 @@ class ControlAnswer(_Model):
     #: What the job was doing then.
     status: str
     attempt: int
-    requested_at: str
+    requested_at: Time
     requested_by: str
     reason: str | None
     message: str
@@ -137,7 +138,7 @@ class EmergencyStopAnswer(_Model):
     unreachable: int
     #: Jobs that were not asked, because the request could not be written.
     not_written: int
-    requested_at: str
+    requested_at: Time
     requested_by: str
     reason: str | None
     job_ids: Annotated[list[str], Field(description=f"{_MOST_SHOWN} at most")]
@@ -149,7 +150,7 @@ class AuditEntry(_Model):
     """Who did what."""
 
     id: int
-    at: str
+    at: Time
     actor: str
     action: str
     target: str
@@ -301,7 +302,7 @@ def emergency_stop(
     )
 
 
-@router.get("/audit", summary="Who did what")
+@router.get("/audit", summary="Who did what", dependencies=[Depends(require("admin"))])
 def get_audit(
     *,
     scope: Scope,

@@ -41,12 +41,14 @@ class Readiness(BaseModel):
     )
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Is the monitor alive?")
 async def get_health() -> Health:
     """Answers as long as the process does; says nothing of the store."""
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="Can the monitor answer?",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = [
+    "STREAM",
     "JobId",
     "LastEvent",
     "TheHub",
@@ -255,7 +256,7 @@ def room_in(the_hub: Hub) -> None:
 
 # --- the streams -------------------------------------------------------------------------------
 
-_STREAM: dict[int | str, dict[str, Any]] = {
+STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events, without end: `id` is the place of the event, `data` "
         "the event as a CloudEvents 1.0 object",
@@ -273,7 +274,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     "/events",
     summary="Stream a project's events",
     response_class=Response,
-    responses=_STREAM,
+    responses=STREAM,
 )
 async def stream_project(
     *,
@@ -295,7 +296,7 @@ async def stream_project(
     "/job/{jobId}/events",
     summary="Stream a job's events",
     response_class=Response,
-    responses=_STREAM,
+    responses=STREAM,
 )
 async def stream_job(
     *,

@@ -1,32 +1,30 @@
-"""Routes of subscriptions: made, listed, tested, replayed, ended; and the stream of one."""
+"""Routes of subscriptions: made, listed, tested, replayed, ended.
+
+What was subscribed to with one token is changed with that token, or with an admin's.
+"""
 
 from __future__ import annotations
 
 import time
-import uuid
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from urllib.parse import quote
 
 import anyio.to_thread
-import orjson
-from fastapi import APIRouter, Depends, HTTPException, Path, Query, Response, WebSocket
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Response
+from pydantic import Field
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotation
 
 from fiveobs.exceptions import BadInputError
+from fiveobs.monitor.access import TokenRow, good_token
 from fiveobs.monitor.api.dependencies import ProjectScope, Scope, TheStore, require
-from fiveobs.monitor.api.live import JobId, LastEvent, TheHub, begin, room_in
+from fiveobs.monitor.api.live import JobId
 from fiveobs.monitor.api.problems import invalid
 from fiveobs.monitor.api.tracking import Moment
 from fiveobs.monitor.live.events import events_by_key
-from fiveobs.monitor.live.wanted import Wanted
-from fiveobs.monitor.live.websocket import Socket
-from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.reading import job_by_id
 from fiveobs.monitor.tracking.human import US
 from fiveobs.monitor.webhooks import subscriptions as stored
-from fiveobs.monitor.webhooks.choosing import Choice, Teller
 from fiveobs.monitor.webhooks.guard import Guard, to_target
 from fiveobs.monitor.webhooks.models import (
     DeliveriesAnswer,
@@ -41,17 +39,20 @@ from fiveobs.monitor.webhooks.models import (
     delivery_answer,
     subscription_answer,
 )
-from fiveobs.monitor.webhooks.sending import Message, Sender
+from fiveobs.monitor.webhooks.sending import Sender
 from fiveobs.monitor.webhooks.signing import message_id, new_secret
 from fiveobs.monitor.webhooks.subscriptions import SubscriptionRow
+from fiveobs.monitor.webhooks.trying import TRIAL_S, BusyError, Trials
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = [
     "ReplayRequest",
+    "SubscriptionId",
     "delete_subscription",
     "enable_subscription",
+    "found",
     "get_subscription",
     "list_deliveries",
     "list_subscriptions",
@@ -59,9 +60,9 @@ __all__ = [
     "router",
     "send_test",
     "sender",
-    "socket_of_subscription",
     "subscribe_to_job",
     "subscribe_to_project",
+    "trials",
 ]
 
 #: Active subscriptions of one project.
@@ -89,11 +90,21 @@ def sender(connection: HTTPConnection) -> Sender:
     state = connection.app.state
     found: Sender | None = getattr(state, "sender", None)
     if found is None:
-        found = state.sender = Sender(Guard(state.settings.webhook_allowed_networks))
+        guard = Guard(state.settings.webhook_allowed_networks)
+        found = state.sender = Sender(guard, total_s=TRIAL_S)
+    return found
+
+
+def trials(connection: HTTPConnection) -> Trials:
+    """Who sends this application's tests."""
+    found: Trials | None = getattr(connection.app.state, "trials", None)
+    if found is None:
+        found = connection.app.state.trials = Trials(sender(connection))
     return found
 
 
 TheSender: TypeAlias = Annotated[Sender, Depends(sender)]
+TheTrials: TypeAlias = Annotated[Trials, Depends(trials)]
 
 
 # --- making ------------------------------------------------------------------------------------
@@ -157,6 +168,7 @@ def _subscribe(
         _check_url(given.guard, request.webhook_url or "")
     now_us, choice, authentication = _now_us(), request.choice(), request.authentication
     with store.writing() as connection:
+        token = _token(connection, scope)
         if stored.count_active(connection, scope.project_key) >= _MOST_ACTIVE:
             raise HTTPException(
                 409, f"the project has {_MOST_ACTIVE} active subscriptions: end some first"
@@ -172,13 +184,26 @@ def _subscribe(
             authentication=authentication.model_dump() if authentication else None,
             secret=new_secret() if is_webhook else None,
             created_by=scope.caller.name,
+            token_id=token.token_id,
             now_us=now_us,
-            expires_at_us=now_us + request.expires_in_seconds * US,
+            expires_at_us=_capped(now_us + request.expires_in_seconds * US, token),
         )
-        _note(connection, scope, "subscription.create", row, now_us)
+        _note(connection, scope, "create", row, now_us)
     response.headers["Location"] = _path(scope, row)
-    answer = subscription_answer(row, now_us, _websocket_url(scope, row), secret=row.secret)
-    return NewSubscriptionAnswer(**answer)
+    return NewSubscriptionAnswer(**_shown(scope, row, now_us, secret=row.secret))
+
+
+def _token(connection: Connection, scope: ProjectScope) -> TokenRow:
+    """The caller's token, which may have ended since the request came in."""
+    token = good_token(connection, scope.caller.token_id)
+    if token is None:
+        raise HTTPException(401, "the token has ended", {"WWW-Authenticate": "Bearer"})
+    return token
+
+
+def _capped(at_us: int, token: TokenRow) -> int:
+    """A subscription lasts no longer than its token."""
+    return at_us if token.expires_at_us is None else min(at_us, token.expires_at_us)
 
 
 def _check_url(guard: Guard, url: str) -> None:
@@ -220,10 +245,7 @@ def list_subscriptions(
     with store.reading() as connection:
         job_key = None if job_id is None else _job_key(connection, scope, job_id)
         rows = stored.listed(connection, scope.project_key, job_key=job_key, limit=limit)
-    answers = [
-        SubscriptionAnswer(**subscription_answer(row, now_us, _websocket_url(scope, row)))
-        for row in rows
-    ]
+    answers = [SubscriptionAnswer(**_shown(scope, row, now_us)) for row in rows]
     return SubscriptionsAnswer(subscriptions=answers)
 
 
@@ -235,7 +257,7 @@ def get_subscription(
 ) -> SubscriptionAnswer:
     """A subscription, and how many events it has been sent."""
     with store.reading() as connection:
-        return _answer(connection, scope, _found(connection, scope, subscription_id))
+        return _answer(connection, scope, found(connection, scope, subscription_id))
 
 
 @router.get(
@@ -251,21 +273,26 @@ def list_deliveries(
     status: Annotated[
         Literal["pending", "delivered", "dead"] | None, Query(description="Only those")
     ] = None,
+    before: Annotated[
+        int | None,
+        Query(ge=1, le=2**53, description="Only those of earlier events than this one's"),
+    ] = None,
     limit: Limit = 100,
 ) -> DeliveriesAnswer:
     """What was sent, what is tried again and when, and what was given up and why."""
     with store.reading() as connection:
-        row = _found(connection, scope, subscription_id)
+        row = found(connection, scope, subscription_id)
         rows = stored.listed_deliveries(
-            connection, row.subscription_key, status=status, limit=limit
+            connection, row.subscription_key, status=status, before=before, limit=limit
         )
         events = events_by_key(connection, [each.event_key for each in rows])
-    found = []
+    answers = []
     for each in rows:
         event = events.get(each.event_key)
         webhook_id = message_id(row.subscription_id, event.event_id) if event else None
-        found.append(delivery_answer(each, event, webhook_id))
-    return DeliveriesAnswer(deliveries=found)
+        answers.append(delivery_answer(each, event, webhook_id))
+    following = rows[-1].delivery_key if len(rows) == limit else None
+    return DeliveriesAnswer(deliveries=answers, next=following)
 
 
 class ReplayRequest(RequestModel):
@@ -277,6 +304,8 @@ class ReplayRequest(RequestModel):
     """Only what was due until then."""
     include_delivered: bool = False
     """What was delivered, too."""
+    delivery_ids: list[int] | None = Field(default=None, min_length=1, max_length=_MOST_LISTED)
+    """Only these."""
 
 
 # --- changing ----------------------------------------------------------------------------------
@@ -291,9 +320,9 @@ class ReplayRequest(RequestModel):
 def delete_subscription(*, scope: Scope, store: TheStore, subscription_id: SubscriptionId) -> None:
     """Send nothing any more, not even what was on its way, and forget the subscription."""
     with store.writing() as connection:
-        row = _found(connection, scope, subscription_id)
+        row = _mine(scope, found(connection, scope, subscription_id))
         stored.remove(connection, row.subscription_key)
-        _note(connection, scope, "subscription.delete", row, _now_us())
+        _note(connection, scope, "delete", row, _now_us())
 
 
 @router.post(
@@ -304,14 +333,22 @@ def delete_subscription(*, scope: Scope, store: TheStore, subscription_id: Subsc
 def enable_subscription(
     *, scope: Scope, store: TheStore, subscription_id: SubscriptionId
 ) -> SubscriptionAnswer:
-    """Send again, beginning with what has happened since it was disabled."""
+    """Send again, beginning with what has happened since it was disabled.
+
+    If the token that it was made with has ended, it is yours from now on.
+    """
     with store.writing() as connection:
-        row = _found(connection, scope, subscription_id)
+        row = _mine(scope, found(connection, scope, subscription_id))
         if row.status != stored.DISABLED:
             raise HTTPException(409, f"the subscription is {row.status}, not disabled")
-        stored.enable(connection, row.subscription_key)
-        _note(connection, scope, "subscription.enable", row, _now_us())
-        return _answer(connection, scope, _found(connection, scope, subscription_id))
+        mine, until_us = _token(connection, scope), row.expires_at_us
+        token = good_token(connection, row.token_id) or mine
+        if until_us is not None:
+            until_us = _capped(until_us, token)
+        changed = {"token_id": token.token_id, "expires_at_us": until_us}
+        stored.enable(connection, row.subscription_key, **changed)
+        _note(connection, scope, "enable", row, _now_us())
+        return _answer(connection, scope, found(connection, scope, subscription_id))
 
 
 @router.post(
@@ -330,9 +367,11 @@ def replay_deliveries(
     asked = request or ReplayRequest()
     now_us = _now_us()
     with store.writing() as connection:
-        row = _webhook(connection, scope, subscription_id)
-        if row.status == stored.DISABLED:
-            raise HTTPException(409, f"the subscription is disabled: {row.ended_reason}")
+        row = _mine(scope, _webhook(connection, scope, subscription_id))
+        state = stored.state_of(row, now_us)
+        if state != stored.ACTIVE:
+            why = row.ended_reason or "its time is over"
+            raise HTTPException(409, f"the subscription is {state}: {why}")
         statuses = (stored.DEAD, stored.DELIVERED) if asked.include_delivered else (stored.DEAD,)
         count = stored.replay(
             connection,
@@ -340,9 +379,10 @@ def replay_deliveries(
             from_us=asked.from_time,
             to_us=asked.to_time,
             statuses=statuses,
+            delivery_keys=asked.delivery_ids,
             now_us=now_us,
         )
-        _note(connection, scope, "subscription.replay", row, now_us, replayed=count)
+        _note(connection, scope, "replay", row, now_us, replayed=count)
     return ReplayAnswer(replayed=count)
 
 
@@ -351,80 +391,40 @@ def replay_deliveries(
     summary="Send a test to a subscriber",
     dependencies=[_MAY_CHANGE],
 )
-def send_test(
-    *, scope: Scope, store: TheStore, given: TheSender, subscription_id: SubscriptionId
+async def send_test(
+    *, scope: Scope, store: TheStore, given: TheTrials, subscription_id: SubscriptionId
 ) -> TestAnswer:
-    """Send a made-up event now, once, and say what became of it."""
-    with store.reading() as connection:
-        row = _webhook(connection, scope, subscription_id)
-    line = given.line(row.url or "", row.secret or "", row.authentication)
-    started_s = time.monotonic()
+    """Send a made-up event now, once, and say what became of it within five seconds."""
+    row = await anyio.to_thread.run_sync(_tested, store, scope, subscription_id)
     try:
-        answer = line.send(_test_message(row))
-    finally:
-        line.close()
+        answer, took_s = await given.send(row)
+    except BusyError:
+        headers = {"Retry-After": str(round(TRIAL_S))}
+        raise HTTPException(429, "other tests are under way: wait for them", headers) from None
     return TestAnswer(
         delivered=answer.is_taken,
         http_status=answer.status,
         error=answer.error or None,
-        duration_seconds=round(time.monotonic() - started_s, 3),
+        duration_seconds=round(took_s, 3),
     )
 
 
-def _test_message(row: SubscriptionRow) -> Message:
-    event_id = str(uuid.uuid4())
-    cloudevent = {
-        "specversion": "1.0",
-        "id": event_id,
-        "source": "/fiveobs/monitor",
-        "type": "fiveobs.subscription.test",
-        "datacontenttype": "application/json",
-        "data": {"subscriptionId": row.subscription_id, "message": "a test: nothing happened"},
-    }
-    if row.job_id is not None:
-        cloudevent["subject"] = row.job_id
-    return Message(message_id(row.subscription_id, event_id), orjson.dumps(cloudevent))
-
-
-# --- reading over a WebSocket ------------------------------------------------------------------
-
-
-@router.websocket("/subscriptions/{subscriptionId}/ws", dependencies=[_MAY_READ])
-async def socket_of_subscription(
-    *,
-    websocket: WebSocket,
-    scope: Scope,
-    store: TheStore,
-    the_hub: TheHub,
-    subscription_id: SubscriptionId,
-    last: LastEvent,
-) -> None:
-    """The events of a subscription, from when it was made."""
-    room_in(the_hub)
-    row, after = await anyio.to_thread.run_sync(
-        partial(_opened, store, scope, subscription_id, last)
-    )
-    choice = Choice.stored(row.events, row.filters)
-    wanted = Wanted(project_key=row.project_key, job_key=row.job_key)
-    ends_at_s = None if row.expires_at_us is None else row.expires_at_us / US
-    socket = Socket(the_hub, wanted, after, takes=Teller(choice), ends_at_s=ends_at_s)
-    await socket.serve(websocket)
-
-
-def _opened(
-    store: Store, scope: ProjectScope, subscription_id: str, last: int | None
-) -> tuple[SubscriptionRow, int]:
-    with store.reading() as connection:
-        row = _found(connection, scope, subscription_id)
-        if row.kind != stored.WEBSOCKET or stored.state_of(row, _now_us()) != stored.ACTIVE:
-            raise HTTPException(409, "it is no active subscription of type websocket")
-        return row, row.event_key if last is None else begin(connection, last, "now")
+def _tested(store: Store, scope: ProjectScope, subscription_id: str) -> SubscriptionRow:
+    with store.writing() as connection:
+        row = _mine(scope, _webhook(connection, scope, subscription_id))
+        _note(connection, scope, "test", row, _now_us())
+        return row
 
 
 # --- what they share ---------------------------------------------------------------------------
 
 
-def _found(connection: Connection, scope: ProjectScope, subscription_id: str) -> SubscriptionRow:
+def found(connection: Connection, scope: ProjectScope, subscription_id: str) -> SubscriptionRow:
+    """A subscription of the project.
+
+    Raises:
+        HTTPException: There is none: 404.
+    """
     is_text = "\0" not in subscription_id
     row = stored.find(connection, scope.project_key, subscription_id) if is_text else None
     if row is None:
@@ -433,9 +433,22 @@ def _found(connection: Connection, scope: ProjectScope, subscription_id: str) ->
 
 
 def _webhook(connection: Connection, scope: ProjectScope, subscription_id: str) -> SubscriptionRow:
-    row = _found(connection, scope, subscription_id)
+    row = found(connection, scope, subscription_id)
     if row.kind != stored.WEBHOOK:
         raise HTTPException(409, "the subscription is no webhook: nothing is sent to it")
+    return row
+
+
+def _mine(scope: ProjectScope, row: SubscriptionRow) -> SubscriptionRow:
+    """The subscription, if the caller may change it.
+
+    Raises:
+        HTTPException: It is another token's: 403.
+    """
+    if row.token_id != scope.caller.token_id and not scope.caller.may("admin"):
+        raise HTTPException(
+            403, "the subscription was made with another token: this needs the role admin"
+        )
     return row
 
 
@@ -444,9 +457,17 @@ def _answer(
 ) -> SubscriptionAnswer:
     counts = DeliveryCounts(**stored.delivery_counts(connection, row.subscription_key))
     more: dict[str, Any] = {"deliveries": counts} if row.kind == stored.WEBHOOK else {}
-    return SubscriptionAnswer(
-        **subscription_answer(row, _now_us(), _websocket_url(scope, row), **more)
-    )
+    return SubscriptionAnswer(**_shown(scope, row, _now_us(), **more))
+
+
+def _shown(scope: ProjectScope, row: SubscriptionRow, now_us: int, **more: Any) -> dict[str, Any]:
+    """The fields of an answer, as far as the caller may see them."""
+    answer = subscription_answer(row, now_us, _websocket_url(scope, row), **more)
+    url = row.url
+    if url is not None and "?" in url and not scope.caller.may("operator"):
+        # What receivers know their senders by is often there.
+        answer["webhook_url"] = f"{url.partition('?')[0]}?***"
+    return answer
 
 
 def _note(
@@ -457,16 +478,8 @@ def _note(
     now_us: int,
     **details: Any,
 ) -> None:
-    auditing.note(
-        connection,
-        at_us=now_us,
-        project_key=scope.project_key,
-        actor=scope.caller.name,
-        action=action,
-        target=row.subscription_id,
-        outcome="done",
-        details=details or None,
-    )
+    by = {"by": scope.caller.token_id}
+    stored.note(connection, row, action, actor=scope.caller.name, now_us=now_us, **by, **details)
 
 
 def _path(scope: ProjectScope, row: SubscriptionRow) -> str:

@@ -9,6 +9,7 @@ something. Source: https://html.spec.whatwg.org/multipage/server-sent-events.htm
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from fiveobs._report import report
-from fiveobs.monitor.live.hub import Hub
+from fiveobs.monitor.live.events import LiveEvent
+from fiveobs.monitor.live.hub import Hub, Part
 from fiveobs.monitor.live.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class EventStream(Response):
         hub: Where events come from.
         wanted: Which.
         after: The place at which to begin.
+        takes: A further choice, which may remember what it has seen; ``None`` takes all.
+        ends_at_s: When the stream is over, in seconds since 1970; ``None`` is never.
         patience_s: How long a client may take nothing, in seconds.
         heartbeat_s: How often a silent stream gives a sign of life, in seconds.
         clock: Monotonic seconds.
@@ -57,6 +61,8 @@ class EventStream(Response):
         wanted: Wanted,
         after: int,
         *,
+        takes: Callable[[LiveEvent], bool] | None = None,
+        ends_at_s: float | None = None,
         patience_s: float = PATIENCE_S,
         heartbeat_s: float = HEARTBEAT_S,
         clock: Callable[[], float] = time.monotonic,
@@ -66,6 +72,8 @@ class EventStream(Response):
         self._hub = hub
         self._wanted = wanted
         self._after = after
+        self._takes = takes
+        self._ends_at_s = math.inf if ends_at_s is None else ends_at_s
         self._patience_s = patience_s
         self._heartbeat_s = heartbeat_s
         self._clock = clock
@@ -100,17 +108,24 @@ class EventStream(Response):
 
     async def _stream(self, send: Send) -> None:
         heartbeat_at = self._clock() + self._heartbeat_s
-        while not self._hub.is_closed:
+        while not self._hub.is_closed and time.time() < self._ends_at_s:
             wait_s = max(0.0, heartbeat_at - self._clock())
             part = await self._hub.next(self._wanted, self._after, wait_s)
-            for piece in part.sse:
+            pieces = self._pieces(part)
+            for piece in pieces:
                 await self._send(send, piece)
             self._after = part.end
-            if part.events:
+            if pieces:
                 heartbeat_at = self._clock() + self._heartbeat_s
             elif self._clock() >= heartbeat_at:
                 await self._send(send, b": alive\nid: %d\n\n" % self._after)
                 heartbeat_at = self._clock() + self._heartbeat_s
+
+    def _pieces(self, part: Part) -> tuple[bytes, ...]:
+        """What is to be sent of a stretch; only without a further choice do others share it."""
+        if self._takes is None:
+            return part.sse
+        return tuple(event.sse for event in part.events if self._takes(event))
 
     async def _send(self, send: Send, body: bytes, *, more_body: bool = True) -> None:
         """Hand over to the server, which waits while the client's buffers are full."""

@@ -393,6 +393,8 @@ subscriptions = Table(
     #: Signs deliveries; shown once.
     text("secret"),
     text("created_by"),
+    #: The token that answers for it; ends with it.
+    text("token_id"),
     time("created_at_us", nullable=False),
     time("expires_at_us"),
     #: The last event that was looked at for it.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fiveobs.monitor.live.events import LiveEvent
+from fiveobs.monitor.live.events import STATUSES, LiveEvent, events_after
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 __all__ = [
     "EVENT_NAMES",
@@ -14,11 +17,15 @@ __all__ = [
     "Progress",
     "Teller",
     "Told",
+    "is_end",
     "to_progress",
 ]
 
 _ERROR, _WARNING, _INFO = 40, 30, 20
 _PROGRESS = frozenset({"job.progress", "stage.progress"})
+#: What says how far a stream was told of progress, and how many event keys are gone through for it.
+_REMEMBERED_TYPES = tuple(sorted({*_PROGRESS, *STATUSES}))
+_REMEMBERED_KEYS, _BATCH_EVENTS = 100_000, 1_000
 #: By published name, the event types that it stands for. ``error`` and ``warning`` are levels.
 EVENT_NAMES: Mapping[str, frozenset[str]] = {
     "jobReceived": frozenset({"job.received"}),
@@ -85,7 +92,7 @@ class Choice:
 
     #: Of `EVENT_NAMES`.
     events: tuple[str, ...]
-    #: Progress is told again once it has grown by so many percent; 0 tells all of it.
+    #: Progress is told again once it has changed by so many percent; 0 tells all of it.
     min_progress_increment: float = 1.0
     #: Events of level debug too.
     includes_debug: bool = False
@@ -121,29 +128,71 @@ class Choice:
             return True
         if progress.percent is None:
             return False  # how far it has come, nobody can tell
-        if told is None or told.attempt != progress.attempt or progress.percent < told.percent:
+        if told is None or told.attempt != progress.attempt:
             return True  # the first, or begun again
         if progress.percent >= 100 > told.percent:
             return True
-        return progress.percent - told.percent >= self.min_progress_increment
+        return abs(progress.percent - told.percent) >= self.min_progress_increment
 
 
 class Teller:
-    """Chooses for one WebSocket, and remembers the progress that it was told."""
+    """Chooses for one stream, and remembers the progress that it was told.
+
+    Args:
+        choice: What is wanted.
+    """
 
     def __init__(self, choice: Choice) -> None:
         self._choice = choice
-        self._told: dict[tuple[int | None, int], Told] = {}
+        #: By job, and then by stage. What has ended is forgotten.
+        self._told: dict[int | None, dict[int, Told]] = {}
 
     def __call__(self, event: LiveEvent) -> bool:
         """Whether the event is to be sent; a progress that is sent is remembered."""
+        if is_end(event):
+            self._told.pop(event.job_key, None)
         if not self._choice.takes(event):
             return False
         progress = to_progress(event)
-        if progress is None or event.level >= 30:
+        if progress is None or event.level >= _WARNING:
             return True
-        key = (event.job_key, progress.stage_index)
-        is_news = self._choice.is_news(progress, self._told.get(key))
+        told = self._told.setdefault(event.job_key, {})
+        is_news = self._choice.is_news(progress, told.get(progress.stage_index))
         if is_news and progress.percent is not None:
-            self._told[key] = Told(progress.attempt, progress.percent)
+            told[progress.stage_index] = Told(progress.attempt, progress.percent)
         return is_news
+
+    def resume(
+        self, connection: Connection, project_key: int, job_key: int | None, start: int, last: int
+    ) -> None:
+        """Remember what was told up to an event, by choosing again from what is stored.
+
+        Args:
+            connection: Where events are.
+            project_key: Whose.
+            job_key: Of which job; ``None`` is all.
+            start: The place at which the subscription began. What is very long ago is left out:
+                of a job whose progress was last told then, one may be told too often.
+            last: The last event that was seen.
+        """
+        place = max(start, last - _REMEMBERED_KEYS)
+        while True:
+            found = events_after(
+                connection,
+                place,
+                up_to=last,
+                project_keys=(project_key,),
+                job_key=job_key,
+                types=_REMEMBERED_TYPES,
+                limit=_BATCH_EVENTS,
+            )
+            for event in found:
+                self(event)
+            if len(found) < _BATCH_EVENTS:
+                return
+            place = found[-1].event_key
+
+
+def is_end(event: LiveEvent) -> bool:
+    """Whether a job has ended with this event."""
+    return event.status not in (None, "received", "running", "paused", "lost")

@@ -34,6 +34,7 @@ from fiveobs.monitor.webhooks.subscriptions import (
     by_key,
     deliveries_where,
     disable,
+    note,
 )
 from fiveobs.monitor.webhooks.turns import Turns
 
@@ -252,10 +253,13 @@ class Deliverer:
             values |= {"next_try_at_us": now_us + wait_us}
         with self._store.writing() as connection:
             mine = deliveries.c.delivery_key == delivery.delivery_key
-            connection.execute(update(deliveries).where(mine, _IS_PENDING).values(values))
+            written = connection.execute(update(deliveries).where(mine, _IS_PENDING).values(values))
+            if not written.rowcount:
+                return False  # the subscription has ended meanwhile: nothing more goes there
             reason = _reason_to_disable(connection, delivery, answer, tries)
             if reason:
                 disable(connection, row.subscription_key, reason, now_us)
+                note(connection, row, "disable", actor="monitor", now_us=now_us, reason=reason)
         self._count(row, answer, is_dead=is_over and not answer.is_taken, reason=reason)
         return not reason and (is_over or tries >= HELD_TRIES)
 

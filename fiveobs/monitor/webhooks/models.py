@@ -81,7 +81,7 @@ class Filters(RequestModel):
     """Which of the events chosen are sent."""
 
     min_progress_increment: float = Field(default=1.0, ge=0, le=100)
-    """Progress is sent again once it has grown by so many percent; 0 sends all of it."""
+    """Progress is sent again once it has changed by so many percent; 0 sends all of it."""
     include_debug_events: bool = False
     """Events of level debug, too."""
     notify_on_errors: bool = False
@@ -188,6 +188,7 @@ class SubscriptionsAnswer(Model):
 class DeliveryAnswer(Model):
     """One event on its way to the subscriber."""
 
+    delivery_id: int
     webhook_id: str | None
     """Null if the event is no longer stored."""
     event_id: str | None
@@ -206,6 +207,8 @@ class DeliveriesAnswer(Model):
     """Deliveries, those of the newest events first."""
 
     deliveries: list[DeliveryAnswer]
+    next: int | None
+    """For ``before``, to go on; null if that was all."""
 
 
 class TestAnswer(Model):
@@ -255,6 +258,7 @@ def delivery_answer(
 ) -> DeliveryAnswer:
     """A delivery as it is shown."""
     return DeliveryAnswer(
+        delivery_id=row.delivery_key,
         webhook_id=webhook_id,
         event_id=None if event is None else event.event_id,
         event_type=None if event is None else event.event_type,

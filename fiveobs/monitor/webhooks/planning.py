@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, insert, select, update
 from fiveobs.monitor.live.events import LiveEvent, events_after, newest_key
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import deliveries, subscriptions, told
-from fiveobs.monitor.webhooks.choosing import Choice, Told, to_progress
+from fiveobs.monitor.webhooks.choosing import Choice, Told, is_end, to_progress
 from fiveobs.monitor.webhooks.subscriptions import (
     ACTIVE,
     EXPIRED,
@@ -249,13 +249,9 @@ def _fold(
             return
         if progress.percent is not None:
             plan.told[key] = Told(progress.attempt, progress.percent)
-    if event.status is not None and event.job_key is not None and _is_end(event):
+    if event.job_key is not None and is_end(event):
         plan.ended_jobs.add(event.job_key)
     plan.matches.append(event)
-
-
-def _is_end(event: LiveEvent) -> bool:
-    return event.status not in (None, "received", "running", "paused", "lost")
 
 
 def _count_pending(connection: Connection, subscription_key: int) -> int:

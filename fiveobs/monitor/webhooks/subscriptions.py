@@ -6,12 +6,14 @@ Each function works within the transaction of its caller.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from sqlalchemy import Select, delete, func, insert, select, update
 
 from fiveobs.monitor.live.events import newest_key
+from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.schema import deliveries, jobs, subscriptions, told
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ __all__ = [
     "find",
     "listed",
     "listed_deliveries",
+    "note",
     "remove",
     "replay",
     "rows_where",
@@ -67,6 +70,8 @@ class SubscriptionRow(NamedTuple):
     authentication: dict[str, Any] | None
     secret: str | None
     created_by: str | None
+    #: The token that answers for it; ``None`` if none does.
+    token_id: str | None
     created_at_us: int
     expires_at_us: int | None
     event_key: int
@@ -117,6 +122,7 @@ def create(
     authentication: Mapping[str, Any] | None,
     secret: str | None,
     created_by: str,
+    token_id: str | None = None,
     now_us: int,
     expires_at_us: int,
 ) -> SubscriptionRow:
@@ -134,6 +140,7 @@ def create(
         "authentication": dict(authentication) if authentication else None,
         "secret": secret,
         "created_by": created_by,
+        "token_id": token_id,
         "created_at_us": now_us,
         "expires_at_us": expires_at_us,
         "event_key": newest_key(connection),
@@ -208,12 +215,53 @@ def disable(connection: Connection, subscription_key: int, reason: str, now_us: 
     )
 
 
-def enable(connection: Connection, subscription_key: int) -> None:
-    """Send again, beginning with what has happened since it was disabled."""
+def enable(connection: Connection, subscription_key: int, **changed: Any) -> None:
+    """Send again, beginning with what has happened since it was disabled.
+
+    Args:
+        connection: A transaction.
+        subscription_key: Which.
+        changed: What else is different from now on, by column.
+    """
     connection.execute(
         update(subscriptions)
         .where(subscriptions.c.subscription_key == subscription_key)
-        .values(status=ACTIVE, ended_reason=None)
+        .values(status=ACTIVE, ended_reason=None, **changed)
+    )
+
+
+def note(
+    connection: Connection,
+    row: SubscriptionRow,
+    action: str,
+    *,
+    actor: str,
+    now_us: int,
+    reason: str | None = None,
+    **details: Any,
+) -> None:
+    """Say in the audit trail what was done to a subscription.
+
+    Args:
+        connection: A transaction.
+        row: Which.
+        action: What was done: ``create``, ``disable``, …
+        actor: Who did it.
+        now_us: When.
+        reason: Why, if it was said.
+        details: What else is worth knowing; the receiver's host is added.
+    """
+    host = None if row.url is None else urlsplit(row.url).hostname
+    auditing.note(
+        connection,
+        at_us=now_us,
+        project_key=row.project_key,
+        actor=actor,
+        action=f"subscription.{action}",
+        target=row.subscription_id,
+        outcome="done",
+        reason=reason,
+        details={"tokenId": row.token_id, **({"host": host} if host else {}), **details},
     )
 
 
@@ -229,12 +277,23 @@ def delivery_counts(connection: Connection, subscription_key: int) -> dict[str, 
 
 
 def listed_deliveries(
-    connection: Connection, subscription_key: int, *, status: str | None, limit: int
+    connection: Connection,
+    subscription_key: int,
+    *,
+    status: str | None,
+    before: int | None = None,
+    limit: int,
 ) -> list[DeliveryRow]:
-    """A subscription's deliveries, the newest event first."""
+    """A subscription's deliveries, the newest event first; those after a delivery in that order."""
     wanted = _DELIVERIES.where(deliveries.c.subscription_key == subscription_key)
     if status is not None:
         wanted = wanted.where(deliveries.c.status == status)
+    if before is not None:
+        cursor = select(deliveries.c.event_key).where(
+            deliveries.c.delivery_key == before,
+            deliveries.c.subscription_key == subscription_key,
+        )
+        wanted = wanted.where(deliveries.c.event_key < cursor.scalar_subquery())
     newest = wanted.order_by(deliveries.c.event_key.desc()).limit(limit)
     return [DeliveryRow(*row) for row in connection.execute(newest)]
 
@@ -254,6 +313,7 @@ def replay(
     from_us: int | None,
     to_us: int | None,
     statuses: tuple[str, ...],
+    delivery_keys: Collection[int] | None = None,
     now_us: int,
 ) -> int:
     """Deliver again, under the same ``webhook-id``; how many events that are.
@@ -264,6 +324,7 @@ def replay(
         from_us: Only deliveries that were due from this time on.
         to_us: Only those up to this time.
         statuses: Only those that ended so: `DEAD`, `DELIVERED`.
+        delivery_keys: Only these; ``None`` is all.
         now_us: The time.
     """
     wanted = (
@@ -275,5 +336,7 @@ def replay(
         wanted = wanted.where(deliveries.c.created_at_us >= from_us)
     if to_us is not None:
         wanted = wanted.where(deliveries.c.created_at_us <= to_us)
+    if delivery_keys is not None:
+        wanted = wanted.where(deliveries.c.delivery_key.in_(delivery_keys))
     again = {"status": PENDING, "tries": 0, "next_try_at_us": now_us, "ended_at_us": None}
     return connection.execute(wanted.values(again)).rowcount

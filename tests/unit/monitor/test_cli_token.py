@@ -78,6 +78,19 @@ def test_the_audit_trail_has_who_made_and_revoked_a_token(
     store.close()
 
 
+def test_a_whole_token_is_revoked_and_never_repeated(capsys, fiveobs_home) -> None:
+    """Who has only the token can end it; neither success nor failure prints its secret."""
+    made = token(capsys, "create", "--name", "x")[1].strip()
+    code, out, err = token(capsys, "revoke", made)
+    assert code == 0
+    again, more_out, more_err = token(capsys, "revoke", made)
+    assert again == 1
+    _, odd_out, odd_err = token(capsys, "revoke", made.removeprefix("fiveobs_"))
+    said = out + err + more_out + more_err + odd_out + odd_err
+    assert made.split("_")[1] in out
+    assert made.split("_", 2)[2] not in said
+
+
 def test_revoking_the_first_token_removes_its_file(capsys, fiveobs_home) -> None:
     """What lets nobody in any more is not kept."""
     store = open_store(default_url(fiveobs_home))

@@ -364,7 +364,8 @@ def test_routes(tmp_path: Path, fiveobs_home: Path) -> None:
             running.ingest()
             refused = post("job/7/stop", "operator", {})
             assert (refused.status, refused.content["jobStatus"]) == (409, "Stopped")
-            trail = post("audit", "operator").content
+            assert post("audit", "operator").status == 403
+            trail = post("audit", "admin").content
             assert [each["outcome"] for each in trail["entries"]] == ["refused", "requested"]
             assert trail["next"] is None
     finally:

@@ -520,6 +520,7 @@ def upgrade() -> None:
         sa.Column("authentication", sa.JSON(), nullable=True),
         sa.Column("secret", sa.Text(), nullable=True),
         sa.Column("created_by", sa.Text(), nullable=True),
+        sa.Column("token_id", sa.Text(), nullable=True),
         sa.Column("created_at_us", sa.BigInteger(), nullable=False),
         sa.Column("expires_at_us", sa.BigInteger(), nullable=True),
         sa.Column("event_key", sa.BigInteger(), nullable=False),
