@@ -21,6 +21,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -213,9 +214,15 @@ def _show_monitor(run: Run, answer: Answer) -> bool:
     counts = answer.counts
     listed = ", ".join(f"{count} {status.lower()}" for status, count in sorted(counts.items()))
     print(f"\nThe monitor took all of it in while they worked: {listed}. Of that job it says:")
-    print(f"\nGET /api/default/default/execution/job/{answer.job_id}/progress")
+    print(f"\nGET /api/{_project()}/execution/job/{answer.job_id}/progress")
     print(json.dumps(answer.progress, indent=2, ensure_ascii=False))
     return (counts["Completed"], counts.total()) == (done, done + failed)
+
+
+def _project() -> str:
+    """Whose jobs these are, as in a path of the monitor's."""
+    names = ("FIVEOBS_TENANT_ID", "FIVEOBS_PROJECT_ID")
+    return "/".join(os.environ.get(name) or "default" for name in names)
 
 
 def _show_work(run: Run) -> bool:
@@ -269,19 +276,40 @@ def _show_failure(run: Run, job: Ended) -> bool:
 
 
 def _show_next(run: Run, job: Ended | None) -> None:
-    print(f"\nLook next, with FIVEOBS_HOME={run.home}")
+    command = _command()
+    print("\nLook next:")
+    print(f"  export FIVEOBS_HOME={shlex.quote(str(run.home))}")
     if job is not None:
-        print(f"  fiveobs find {job.trace_id}    the same job by its trace")
-    print(f"  fiveobs find {run.state.session_id}    all jobs of this run")
-    print("  fiveobs doctor --no-probe    the sums again")
+        print(f"  {command} find {job.trace_id}    the same job by its trace")
+    print(f"  {command} find {run.state.session_id}    all jobs of this run")
+    print(f"  {command} doctor --no-probe    the sums again")
     if run.monitor is not None:
-        print("  fiveobs serve    the monitor again, with all of this in its store; beside it:")
-        print("    fiveobs jobs    the jobs that it knows")
+        print(f"  {command} serve    the monitor again, with all of this in its store; beside it:")
+        print(f"    {command} jobs    the jobs that it knows")
         if job is not None:
-            print(f"    fiveobs job {job.job_id}    one with its stages, errors and timeline")
-        print("    fiveobs watch    what runs, as it runs: begin another demo beside it")
+            print(f"    {command} job {job.job_id}    one with its stages, errors and timeline")
+        print(f"    {command} watch    what runs, as it runs: begin another demo beside it")
     if not run.killed_at:
-        print("  python examples/demo.py --kill    a worker dies, and nothing is lost")
+        print(
+            f"  {_shown(sys.executable)} examples/demo.py --kill"
+            "    a worker dies, and nothing is lost"
+        )
+
+
+def _command() -> str:
+    """How ``fiveobs`` is called from here: it may be in an environment that is not active."""
+    beside = Path(sys.executable).with_name("fiveobs")
+    found = shutil.which("fiveobs")
+    if found is not None and beside.exists() and beside.samefile(found):
+        return "fiveobs"
+    return _shown(str(beside)) if beside.exists() else f"{_shown(sys.executable)} -m fiveobs"
+
+
+def _shown(path: str) -> str:
+    """A path as a shell takes it, from where the demo was started if it is below."""
+    here = Path.cwd()
+    short = Path(path).relative_to(here) if Path(path).is_relative_to(here) else path
+    return shlex.quote(str(short))
 
 
 if __name__ == "__main__":

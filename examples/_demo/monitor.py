@@ -14,7 +14,10 @@ import time
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from fiveobs.client import Client
 
 __all__ = ["Monitor"]
 
@@ -25,6 +28,7 @@ _AT_ONCE = 100
 _ENDED = frozenset({"Completed", "Failed", "Stopped", "Cancelled", "Interrupted"})
 _LISTENS = re.compile(r"listens on (\S+)")
 _NEEDED = ("fastapi", "httpx", "sqlalchemy", "uvicorn")
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 #: Another monitor's settings are not this one's.
 _NOT_OURS = ("FIVEOBS_MONITOR_", "FIVEOBS_STORE_URL", "FIVEOBS_TENANT_ID", "FIVEOBS_PROJECT_ID")
 
@@ -39,7 +43,10 @@ class Monitor:
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self._log_path = home / "monitor.log"
-        self._log: IO[bytes] = self._log_path.open("wb")
+        self._home = home
+        # What it says at its first start is an admin's token: for this user alone.
+        self._log_path.unlink(missing_ok=True)
+        self._log: IO[bytes] = os.fdopen(os.open(self._log_path, _NEW, 0o600), "wb")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "fiveobs", "serve", "--port", "0", "--home", str(home)],
             env={k: v for k, v in os.environ.items() if not k.startswith(_NOT_OURS)},
@@ -89,14 +96,19 @@ class Monitor:
         said = self._log_path.read_text(encoding="utf-8", errors="replace")
         raise RuntimeError(f"the monitor has not started:\n{said}")
 
-    def wait_for(self, job_ids: Collection[str]) -> Counter[str]:
-        """Wait until all these jobs have ended for the monitor, too; how many in which status."""
+    def client(self) -> Client:
+        """Asks it, with the token in the home, whatever the environment says of another monitor."""
         from fiveobs.client import Client
 
+        token = (self._home / "monitor" / "token").read_text(encoding="ascii").strip()
+        return Client(self.url, token)
+
+    def wait_for(self, job_ids: Collection[str]) -> Counter[str]:
+        """Wait until all these jobs have ended for the monitor, too; how many in which status."""
         deadline = time.monotonic() + CATCH_UP_S
         counts: Counter[str] = Counter()
         ids = sorted(job_ids)
-        with Client(self.url) as client:
+        with self.client() as client:
             for first in range(0, len(ids), _AT_ONCE):
                 some = ids[first : first + _AT_ONCE]
                 while True:
@@ -110,7 +122,5 @@ class Monitor:
 
     def progress(self, job_id: str) -> dict[str, Any]:
         """What the tracking API answers about a job."""
-        from fiveobs.client import Client
-
-        with Client(self.url) as client:
+        with self.client() as client:
             return dict(client.progress(job_id).raw)

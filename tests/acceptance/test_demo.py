@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 import socket
+import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from tests.support.programs import run_example
 from tests.support.receivers import SentryReceiver
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def trace_ids(output: str) -> list[str]:
@@ -33,6 +37,22 @@ def test_everything_adds_up(fiveobs_home: Path) -> None:
     with socket.socket() as client:
         assert client.connect_ex(("127.0.0.1", int(address[1]))) != 0
     assert (fiveobs_home / "monitor" / "store.sqlite3").exists()
+
+
+def test_anothers_settings_do_not_matter(fiveobs_home: Path) -> None:
+    """A token of another monitor and a tenant: it asks its own, of that tenant; its log is private.
+
+    What it says to look at next can be called as it is printed.
+    """
+    settings = {"FIVEOBS_MONITOR_TOKEN": "fiveobs_0_other", "FIVEOBS_TENANT_ID": "acme"}
+    output = run_example("demo.py", "--files", "12", "--plain", **settings)
+    assert "GET /api/acme/default/execution/job/" in output
+    assert stat.S_IMODE((fiveobs_home / "monitor.log").stat().st_mode) == 0o600
+    command = re.search(r"^  (.*) doctor --no-probe  ", output, re.MULTILINE)
+    assert command is not None
+    called = f"{command[1]} --version"
+    done = subprocess.run(called, shell=True, cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, (called, done.stderr)
 
 
 def answer_of_the_monitor(output: str) -> dict[str, Any]:
