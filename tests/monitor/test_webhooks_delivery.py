@@ -2,20 +2,21 @@ from __future__ import annotations
 
 import json
 import ssl
+from collections import Counter
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from fiveobs.monitor.control import audit_rows
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import deliveries, subscriptions, told
 from fiveobs.monitor.webhooks.guard import Guard
 from fiveobs.monitor.webhooks.planning import Planner
-from fiveobs.monitor.webhooks.schedule import HELD_TRIES, MAX_TRIES, PAUSES_S, pause_s
+from fiveobs.monitor.webhooks.schedule import HELD_TRIES, MAX_TRIES, PAUSES_S, REFUSALS, pause_s
 from fiveobs.monitor.webhooks.sending import Message, Sender
 from fiveobs.monitor.webhooks.signing import new_secret, signature
 from fiveobs.monitor.webhooks.subscriptions import enable, replay
@@ -230,13 +231,45 @@ def test_a_delivery_that_fails_often_holds_up_nothing(
     store: Store, home: Home, hook: HookReceiver
 ) -> None:
     """After so many tries the ones after it are sent before it."""
-    hook.answers = [Answer(status=400)] * HELD_TRIES
+    hook.answers = [Answer(status=404)] * HELD_TRIES
     subscribe(store, hook.endpoint, "milestone")
     home.say("job.milestone", "job.milestone")
     with delivering(store):
         settled(store, "delivered", "delivered")
     first, second = sorted(set(hook.sequences))
     assert hook.sequences == [first] * HELD_TRIES + [second, first]
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+def test_an_event_that_is_refused_holds_up_nothing_for_long(
+    store: Store, home: Home, hook: HookReceiver, status: int
+) -> None:
+    """What is about the event itself will not change: tried once more, then the others come."""
+    hook.answers = [Answer(status=status)] * 2
+    subscribe(store, hook.endpoint, "milestone")
+    home.say("job.milestone", "job.milestone")
+    with delivering(store):
+        settled(store, "delivered", "delivered")
+    first, second = sorted(set(hook.sequences))
+    assert hook.sequences == [first, first, second, first]
+
+
+def test_nothing_is_asked_of_the_store_while_nothing_happens(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    """Without webhooks it looks whether there are events, and for deliveries once a second."""
+    happen(sqlite_store, tmp_path)
+    asked: Counter[bool] = Counter()
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if "SELECT" in statement:
+            asked["FROM deliveries" in statement] += 1
+
+    event.listen(sqlite_store.engine, "before_cursor_execute", note)
+    with delivering(sqlite_store):
+        until(lambda: asked[False] >= 30, timeout_s=30, what="looks for events")
+    event.remove(sqlite_store.engine, "before_cursor_execute", note)
+    assert asked[True] < asked[False]
 
 
 def test_the_last_try_makes_a_dead_letter_that_can_be_replayed(

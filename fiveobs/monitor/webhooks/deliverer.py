@@ -14,14 +14,21 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import case, delete, func, not_, select, update
 
 from fiveobs._report import report
 from fiveobs.monitor.live.events import LiveEvent, events_by_key
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import deliveries
 from fiveobs.monitor.webhooks.planning import Planner
-from fiveobs.monitor.webhooks.schedule import HELD_TRIES, MAX_TRIES, pause_s
+from fiveobs.monitor.webhooks.schedule import (
+    HELD_TRIES,
+    MAX_TRIES,
+    REFUSALS,
+    REFUSED_TRIES,
+    holds_up,
+    pause_s,
+)
 from fiveobs.monitor.webhooks.sending import Answer, Line, Message, Sender
 from fiveobs.monitor.webhooks.signing import message_id
 from fiveobs.monitor.webhooks.subscriptions import (
@@ -53,6 +60,8 @@ _GRACE_S = 1.0
 #: How long the outcome of a delivery is kept.
 _KEPT_S, _CLEAN_EVERY_S = 30 * 24 * 3600.0, 3600.0
 _US = 1_000_000
+#: How long it may take to notice what somebody else has changed: a replay, say.
+_LOOK_US = 1_000_000
 _GONE = 410
 
 
@@ -100,6 +109,8 @@ class Deliverer:
         self._lines: dict[int, Line | None] = {}
         self._wake = threading.Event()
         self._clean_at = 0.0
+        #: When it is looked for what is due although nothing is known to have changed.
+        self._due_at = 0.0
         #: ``delivered``, ``failed`` and ``dead``, since the process began.
         self.counts: Counter[str] = Counter()
 
@@ -117,7 +128,6 @@ class Deliverer:
                     stop.wait(_AFTER_FAILURE_S)
                 if not is_busy:
                     self._wake.wait(_REST_S)
-                self._wake.clear()
         finally:
             self._end(pool)
             turns.close()
@@ -127,7 +137,7 @@ class Deliverer:
     def _step(self, pool: ThreadPoolExecutor, stop: threading.Event) -> bool:
         """Plan, and hand out what is due; whether there is more to plan."""
         is_busy = self._planner.step()
-        for subscription_key in self._due():
+        for subscription_key in self._due() if self._may_be_due() else ():
             with self._lock:
                 if subscription_key in self._lines:
                     continue
@@ -138,10 +148,17 @@ class Deliverer:
             self._clean()
         return is_busy
 
+    def _may_be_due(self) -> bool:
+        """Whether it is worth asking: a monitor without webhooks shall cost next to nothing."""
+        return self._planner.has_looked or self._wake.is_set() or self._now() >= self._due_at
+
     def _due(self) -> list[int]:
         """The subscriptions for which something can be sent now."""
         now_us = self._now_us()
+        self._wake.clear()
         with self._store.reading() as connection:
+            next_us = connection.execute(_NEXT_TRY).scalar()
+            self._due_at = min(now_us + _LOOK_US, next_us or now_us + _LOOK_US) / _US
             found = {*_due_in_order(connection, now_us), *_due_aside(connection, now_us)}
         return sorted(found)
 
@@ -193,13 +210,11 @@ class Deliverer:
             if row is None or row.status == DISABLED or row.url is None or row.secret is None:
                 return None
             mine = deliveries.c.subscription_key == subscription_key, _IS_PENDING
-            queued = deliveries_where(
-                connection, *mine, deliveries.c.tries < HELD_TRIES, limit=_TURN_DELIVERIES
-            )
+            queued = deliveries_where(connection, *mine, _HOLDS_UP, limit=_TURN_DELIVERIES)
             aside = deliveries_where(
                 connection,
                 *mine,
-                deliveries.c.tries >= HELD_TRIES,
+                not_(_HOLDS_UP),
                 deliveries.c.next_try_at_us <= self._now_us(),
                 limit=_TURN_RETRIES,
             )
@@ -261,7 +276,7 @@ class Deliverer:
                 disable(connection, row.subscription_key, reason, now_us)
                 note(connection, row, "disable", actor="monitor", now_us=now_us, reason=reason)
         self._count(row, answer, is_dead=is_over and not answer.is_taken, reason=reason)
-        return not reason and (is_over or tries >= HELD_TRIES)
+        return not reason and (is_over or not holds_up(tries, answer.status))
 
     def _count(self, row: SubscriptionRow, answer: Answer, *, is_dead: bool, reason: str) -> None:
         if reason:
@@ -275,13 +290,18 @@ class Deliverer:
 
 
 _IS_PENDING = deliveries.c.status == PENDING
+_NEXT_TRY = select(func.min(deliveries.c.next_try_at_us)).where(_IS_PENDING)
+#: As `holds_up` says, in SQL.
+_HOLDS_UP = deliveries.c.tries < case(
+    (deliveries.c.http_status.in_(REFUSALS), REFUSED_TRIES), else_=HELD_TRIES
+)
 
 
 def _due_in_order(connection: Connection, now_us: int) -> list[int]:
     """Subscriptions whose first delivery that is waiting may be tried."""
     first = (
         select(deliveries.c.subscription_key, func.min(deliveries.c.event_key).label("event_key"))
-        .where(_IS_PENDING, deliveries.c.tries < HELD_TRIES)
+        .where(_IS_PENDING, _HOLDS_UP)
         .group_by(deliveries.c.subscription_key)
         .subquery()
     )
@@ -301,7 +321,7 @@ def _due_aside(connection: Connection, now_us: int) -> list[int]:
     """Subscriptions with something that has failed often and may be tried again."""
     found = (
         select(deliveries.c.subscription_key)
-        .where(_IS_PENDING, deliveries.c.tries >= HELD_TRIES)
+        .where(_IS_PENDING, not_(_HOLDS_UP))
         .where(deliveries.c.next_try_at_us <= now_us)
         .distinct()
     )

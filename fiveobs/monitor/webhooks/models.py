@@ -106,6 +106,8 @@ class Authentication(RequestModel):
     def _has_token(self) -> Authentication:
         if self.type != "none" and self.token is None:
             raise ValueError("token: it is missing: valid is what the receiver asks for")
+        if self.type == "basic" and ":" not in (self.token or ""):
+            raise ValueError("token: valid is user and password with a colon between them")
         return self
 
 

@@ -79,6 +79,8 @@ class Planner:
         self._max_pending = max_pending
         self._newest = -1
         self._look_at = 0.0
+        #: The last step found that something may be new.
+        self.has_looked = False
         #: How far subscriptions have been looked at in vain since that was written down.
         self._passed: dict[int, int] = {}
         #: Until when those that have enough waiting are left alone.
@@ -92,7 +94,8 @@ class Planner:
         """
         with self._store.reading() as connection:
             newest = newest_key(connection)
-            if newest == self._newest and self._clock() < self._look_at:
+            self.has_looked = newest != self._newest or self._clock() >= self._look_at
+            if not self.has_looked:
                 return False
             rows = rows_where(connection, _IS_WANTED)
         self._look_at = self._clock() + _LOOK_S

@@ -9,7 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-__all__ = ["HELD_TRIES", "MAX_TRIES", "PAUSES_S", "pause_s"]
+__all__ = [
+    "HELD_TRIES",
+    "MAX_TRIES",
+    "PAUSES_S",
+    "REFUSALS",
+    "REFUSED_TRIES",
+    "holds_up",
+    "pause_s",
+]
 
 _MINUTE_S, _HOUR_S = 60.0, 3600.0
 #: The pause after the first failure, the second one, and so on, in seconds.
@@ -29,7 +37,20 @@ PAUSES_S = (
 MAX_TRIES = len(PAUSES_S) + 1
 #: A delivery that has failed so often no longer holds up those after it: about eight minutes.
 HELD_TRIES = 5
+#: Answers that are about this very event, so that waiting does not help; and the tries after which
+#: one that was answered so holds up nothing: a few seconds, in case it was a slip after all.
+REFUSALS, REFUSED_TRIES = (400, 413, 422), 2
 _JITTER = 0.2
+
+
+def holds_up(tries: int, http_status: int | None) -> bool:
+    """Whether the deliveries after one that has failed wait for it.
+
+    Args:
+        tries: How often it was tried.
+        http_status: What the receiver answered last; ``None`` if nothing came.
+    """
+    return tries < (REFUSED_TRIES if http_status in REFUSALS else HELD_TRIES)
 
 
 def pause_s(
