@@ -27,6 +27,7 @@ from fiveobs.monitor.access import Access, NewToken, create_first_token
 from fiveobs.monitor.api.app import create_app
 from fiveobs.monitor.control import Control
 from fiveobs.monitor.figures import Figures
+from fiveobs.monitor.heads import PromptProtocol
 from fiveobs.monitor.ingest.ingester import Ingester
 from fiveobs.monitor.keeping import announced, served_alone, write_private
 from fiveobs.monitor.reaper import Reaper
@@ -173,6 +174,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 self._app,
+                http=PromptProtocol,
                 lifespan="on",
                 log_config=None,
                 log_level="warning",

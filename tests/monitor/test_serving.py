@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,10 +16,15 @@ import httpx
 import pytest
 
 from fiveobs.client import Client
+from fiveobs.monitor.access import create_token
+from fiveobs.monitor.api.app import create_app
 from fiveobs.monitor.figures import Figures
+from fiveobs.monitor.heads import PromptProtocol
+from fiveobs.monitor.settings import load_settings
 from fiveobs.monitor.store.engine import Store, default_url, open_store
 from fiveobs.monitor.watching import IngestWatch, watch_store
 from tests.support.journals import line, write_segment
+from tests.support.monitors import serving_app
 from tests.support.serving import serving
 from tests.support.workers import until
 
@@ -174,6 +180,57 @@ def test_it_goes_on_after_a_kill() -> None:
     with serving() as monitor:
         answer = monitor.get(BATCH, token).json()
         assert [job["jobName"] for job in answer["jobs"]] == ["thumbnails"]
+
+
+WHOLE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Prompt(PromptProtocol):
+    """With less patience."""
+
+    head_timeout_s = 0.3
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_second"), [(b"", False), (WHOLE[:-4], False), (WHOLE[:-4], True)]
+)
+def test_half_a_request_is_not_waited_for(
+    fiveobs_home: Path, *, asked: bytes, is_second: bool
+) -> None:
+    """A connection without a whole head is closed, the first request's and a later one's."""
+    config = load_settings({}, home=str(fiveobs_home))
+    store = open_store(config.store_url)
+    with (
+        serving_app(create_app(store, config), http=Prompt) as address,
+        socket.create_connection(address, timeout=10) as client,
+    ):
+        if is_second:
+            client.sendall(WHOLE)
+            answer = b""
+            while b'"ok"}' not in answer:
+                answer += client.recv(65_536)
+        client.sendall(asked)
+        assert client.recv(65_536) == b""
+    store.close()
+
+
+def test_a_slow_answer_is_not_cut(fiveobs_home: Path) -> None:
+    """Only heads are waited for with that patience: a stream goes on, and so does a WebSocket."""
+    config = load_settings({}, home=str(fiveobs_home))
+    store = open_store(config.store_url)
+    app = create_app(store, config)
+
+    @app.get("/slow")
+    async def get_slow() -> str:
+        await asyncio.sleep(3 * Prompt.head_timeout_s)
+        return "done"
+
+    token = create_token(store, name="x", role="admin").token
+    with serving_app(app, http=Prompt) as (host, port):
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = httpx.get(f"http://{host}:{port}/slow", headers=headers, timeout=10)
+    store.close()
+    assert answer.json() == "done"
 
 
 # --- how far it is behind ----------------------------------------------------------------------

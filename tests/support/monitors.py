@@ -25,7 +25,7 @@ from fiveobs.monitor.tracker import Tracker
 from tests.support import tracked_jobs
 from tests.support.workers import until
 
-__all__ = ["Monitor", "monitor", "serve"]
+__all__ = ["Monitor", "monitor", "serve", "serving_app"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _LISTENS = re.compile(r"listens on (\S+)")
@@ -85,14 +85,27 @@ def monitor(home: Path, *, port: int = 0, at_tracked_time: bool = False) -> Iter
 
 @contextlib.contextmanager
 def _served(app: Any, port: int) -> Iterator[str]:
+    with serving_app(app, port) as (host, taken):
+        yield f"http://{host}:{taken}"
+
+
+@contextlib.contextmanager
+def serving_app(app: Any, port: int = 0, **options: Any) -> Iterator[tuple[str, int]]:
+    """Serve an application; its address.
+
+    Args:
+        app: The application.
+        port: The port; 0 takes a free one.
+        options: Of uvicorn.
+    """
     listening = socket.create_server(("127.0.0.1", port))
-    config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1, **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
         until(lambda: server.started or not thread.is_alive(), what="the monitor's start")
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield "127.0.0.1", listening.getsockname()[1]
     finally:
         server.should_exit = True
         thread.join(timeout=10)
