@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypedDict
 
-from fiveobs._report import report
 from fiveobs.client._calls import Call, job_path, logs, subscription_path
 from fiveobs.client._events import EventStream
 from fiveobs.client.answers import LogsAnswer
@@ -23,6 +23,7 @@ from fiveobs.types import JobEvent
 
 __all__ = ["LONGEST_SILENCE_S", "WatchOptions", "Watching"]
 
+_log = logging.getLogger("fiveobs.client")
 #: A stream that is silent for longer has gone: the monitor gives a sign of life every 15 s.
 LONGEST_SILENCE_S = 45.0
 DEFAULT_PATIENCE_S = 60.0
@@ -205,10 +206,10 @@ class Watching:
         return self.last_event_id.isdecimal() and names == ["Last-Event-ID"]
 
     def _begin_anew(self) -> None:
-        report(
-            "watch",
-            f"the monitor does not have event {self.last_event_id} (was its store restored from a"
-            " backup?): the watch goes on from now, and may have left events out",
+        _log.warning(
+            "the monitor does not have event %s (was its store restored from a backup?):"
+            " the watch goes on from now, and may have left events out",
+            self.last_event_id,
         )
         self._stream = EventStream("")
         if "subscriptions/" not in self.path:

@@ -12,6 +12,7 @@ from websockets.sync.client import connect
 
 from tests.support.hooks import Home, happen
 from tests.support.monitors import Monitor, monitor
+from tests.support.workers import until
 
 EXECUTION = "/api/default/default/execution"
 
@@ -164,6 +165,32 @@ def test_nobody_reads_another_tenants_stream(running: Monitor, home: Home, path:
     assert httpx.get(url, timeout=5.0).status_code == 401
 
 
+def test_a_token_cannot_take_all_streams(running: Monitor, home: Home) -> None:
+    """It has its share, of streams and WebSockets together; others still get in."""
+    running.app.state.hub.most_per_owner = 2
+    url = f"{running.url.replace('http', 'ws')}{EXECUTION}/events/ws"
+    path = f"{running.url}{EXECUTION}/events"
+    with (
+        Stream(running, "/events?from=start") as stream,
+        connect(url, additional_headers=bearer(running.token)) as socket,
+    ):
+        stream.read(1)
+        home.say("job.started", job_id="job-2")
+        assert socket.recv(timeout=10)  # both are counted now
+        refused = httpx.get(path, headers=bearer(running.token), timeout=5.0)
+        assert refused.status_code == 429
+        assert "2 streams" in refused.json()["detail"]
+        other = bearer(running.token_of("viewer"))
+        with httpx.stream("GET", path, headers=other, timeout=5.0) as allowed:
+            assert allowed.status_code == 200
+
+    def is_let_in() -> bool:
+        with httpx.stream("GET", path, headers=bearer(running.token), timeout=5.0) as again:
+            return again.status_code == 200
+
+    until(is_let_in, what="room")
+
+
 def test_a_websocket_has_the_same_events(running: Monitor, home: Home) -> None:
     """One CloudEvents object a message; a browser's token comes as a subprotocol; it resumes."""
     url = f"{running.url.replace('http', 'ws')}{EXECUTION}/job/job-1/events/ws"
@@ -237,6 +264,7 @@ def test_a_subscription_is_answered_as_published(running: Monitor, home: Home) -
         {"events": ["jobExploded"]},
         {"filters": {"minProgressIncrement": 101}},
         {"authentication": {"type": "bearer"}},
+        {"authentication": {"type": "basic", "token": "secret@without-a-colon"}},
         {"authentication": {"type": "bearer", "token": "a\r\nHost: b"}},
         {"authentication": {"type": "apiKey", "token": "x", "header": "Host"}},
         {"expiresInSeconds": 10**9},

@@ -243,15 +243,24 @@ def _of_job(
     return replace(wanted, project_key=scope.project_key, job_key=job.job_key), after
 
 
-def room_in(the_hub: Hub) -> None:
-    """Refuse one stream more than the process takes.
+def room_in(the_hub: Hub, scope: ProjectScope) -> str:
+    """Refuse one stream more than the process takes, or than one token may have.
+
+    Returns:
+        Whose stream it is.
 
     Raises:
-        HTTPException: There is no room: 503.
+        HTTPException: There is no room: 503, or 429 if the token has its share.
     """
+    owner = scope.caller.token_id
+    headers = {"Retry-After": str(_FULL_RETRY_S)}
+    if not the_hub.has_room_for(owner):
+        raise HTTPException(
+            429, f"the token has {the_hub.most_per_owner} streams: end some first", headers
+        )
     if not the_hub.has_room:
-        headers = {"Retry-After": str(_FULL_RETRY_S)}
         raise HTTPException(503, "there are as many streams as the monitor takes", headers)
+    return owner
 
 
 # --- the streams -------------------------------------------------------------------------------
@@ -286,10 +295,10 @@ async def stream_project(
     beginning: Beginning = None,
 ) -> Response:
     """Every event of the project that the filters let through, as it happens."""
-    room_in(the_hub)
+    owner = room_in(the_hub, scope)
     read = partial(_of_project, store, wanted, scope, last, beginning)
     chosen, after = await anyio.to_thread.run_sync(read)
-    return EventStream(the_hub, chosen, after)
+    return EventStream(the_hub, chosen, after, owner=owner)
 
 
 @router.get(
@@ -309,10 +318,10 @@ async def stream_job(
     beginning: Beginning = None,
 ) -> Response:
     """Every event of the job that the filters let through, from its first one on."""
-    room_in(the_hub)
+    owner = room_in(the_hub, scope)
     read = partial(_of_job, store, wanted, scope, job_id, last, beginning)
     chosen, after = await anyio.to_thread.run_sync(read)
-    return EventStream(the_hub, chosen, after)
+    return EventStream(the_hub, chosen, after, owner=owner)
 
 
 @router.websocket("/events/ws")
@@ -327,10 +336,10 @@ async def socket_of_project(
     beginning: Beginning = None,
 ) -> None:
     """The project's stream over WebSocket."""
-    room_in(the_hub)
+    owner = room_in(the_hub, scope)
     read = partial(_of_project, store, wanted, scope, last, beginning)
     chosen, after = await anyio.to_thread.run_sync(read)
-    await Socket(the_hub, chosen, after).serve(websocket)
+    await Socket(the_hub, chosen, after, owner=owner).serve(websocket)
 
 
 @router.websocket("/job/{jobId}/events/ws")
@@ -346,7 +355,7 @@ async def socket_of_job(
     beginning: Beginning = None,
 ) -> None:
     """The job's stream over WebSocket."""
-    room_in(the_hub)
+    owner = room_in(the_hub, scope)
     read = partial(_of_job, store, wanted, scope, job_id, last, beginning)
     chosen, after = await anyio.to_thread.run_sync(read)
-    await Socket(the_hub, chosen, after).serve(websocket)
+    await Socket(the_hub, chosen, after, owner=owner).serve(websocket)

@@ -54,10 +54,10 @@ async def stream_subscription(
     last: LastEvent,
 ) -> Response:
     """The events of a subscription of type websocket, from when it was made."""
-    room_in(the_hub)
+    owner = room_in(the_hub, scope)
     read = partial(_opened, store, scope, subscription_id, last)
     wanted, after, teller, ends_at_s = await anyio.to_thread.run_sync(read)
-    return EventStream(the_hub, wanted, after, takes=teller, ends_at_s=ends_at_s)
+    return EventStream(the_hub, wanted, after, owner=owner, takes=teller, ends_at_s=ends_at_s)
 
 
 @router.websocket("/subscriptions/{subscriptionId}/ws")
@@ -71,10 +71,10 @@ async def socket_of_subscription(
     last: LastEvent,
 ) -> None:
     """The same over WebSocket."""
-    room_in(the_hub)
+    owner = room_in(the_hub, scope)
     read = partial(_opened, store, scope, subscription_id, last)
     wanted, after, teller, ends_at_s = await anyio.to_thread.run_sync(read)
-    socket = Socket(the_hub, wanted, after, takes=teller, ends_at_s=ends_at_s)
+    socket = Socket(the_hub, wanted, after, owner=owner, takes=teller, ends_at_s=ends_at_s)
     await socket.serve(websocket)
 
 

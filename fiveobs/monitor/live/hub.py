@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -100,6 +100,7 @@ class Hub:
         store: Where events come from.
         poll_s: Seconds between two looks for new ones.
         most_followers: Streams at once.
+        most_per_owner: Streams at once of one owner: a token, say.
     """
 
     def __init__(
@@ -108,12 +109,15 @@ class Hub:
         *,
         poll_s: float = _POLL_S,
         most_followers: int = 4_000,
+        most_per_owner: int = 1_000,
     ) -> None:
         self._store = store
         self._poll_s = poll_s
         self._most_followers = most_followers
+        self.most_per_owner = most_per_owner
         #: How many streams there are.
         self.followers = 0
+        self._owners: Counter[str] = Counter()
         self._batches: deque[_Batch] = deque()
         self._kept_events = self._kept_bytes = 0
         #: What is in memory: the events after ``_start`` up to ``_end``.
@@ -132,15 +136,23 @@ class Hub:
         """Whether it takes one more stream."""
         return self.followers < self._most_followers and not self.is_closed
 
+    def has_room_for(self, owner: str) -> bool:
+        """Whether an owner may have one more stream: one alone cannot take all there are."""
+        return self._owners[owner] < self.most_per_owner
+
     @contextlib.contextmanager
-    def follow(self) -> Iterator[None]:
-        """Take part, for as long as a stream lasts."""
+    def follow(self, owner: str = "") -> Iterator[None]:
+        """Take part, for as long as a stream lasts; it counts as the owner's."""
         self.followers += 1
+        self._owners[owner] += 1
         try:
             self._start_polling()
             yield
         finally:
             self.followers -= 1
+            self._owners[owner] -= 1
+            if not self._owners[owner]:
+                del self._owners[owner]
 
     async def newest(self) -> int:
         """The key of the newest event in the store."""

@@ -46,6 +46,7 @@ class EventStream(Response):
         hub: Where events come from.
         wanted: Which.
         after: The place at which to begin.
+        owner: Whose stream it is.
         takes: A further choice, which may remember what it has seen; ``None`` takes all.
         ends_at_s: When the stream is over, in seconds since 1970; ``None`` is never.
         patience_s: How long a client may take nothing, in seconds.
@@ -61,6 +62,7 @@ class EventStream(Response):
         wanted: Wanted,
         after: int,
         *,
+        owner: str = "",
         takes: Callable[[LiveEvent], bool] | None = None,
         ends_at_s: float | None = None,
         patience_s: float = PATIENCE_S,
@@ -72,6 +74,7 @@ class EventStream(Response):
         self._hub = hub
         self._wanted = wanted
         self._after = after
+        self._owner = owner
         self._takes = takes
         self._ends_at_s = math.inf if ends_at_s is None else ends_at_s
         self._patience_s = patience_s
@@ -91,7 +94,7 @@ class EventStream(Response):
 
     async def _serve(self, send: Send) -> None:
         try:
-            with self._hub.follow():
+            with self._hub.follow(self._owner):
                 await self._start(send)
                 await self._stream(send)
             await self._send(send, b"", more_body=False)

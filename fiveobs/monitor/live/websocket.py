@@ -40,6 +40,7 @@ class Socket:
         hub: Where events come from.
         wanted: Which.
         after: The place at which to begin.
+        owner: Whose stream it is.
         takes: A further choice, which may remember what it has seen; ``None`` takes all.
         ends_at_s: When the stream is over, in seconds since 1970; ``None`` is never.
         patience_s: How long a client may take nothing, in seconds.
@@ -51,6 +52,7 @@ class Socket:
         wanted: Wanted,
         after: int,
         *,
+        owner: str = "",
         takes: Callable[[LiveEvent], bool] | None = None,
         ends_at_s: float | None = None,
         patience_s: float = PATIENCE_S,
@@ -58,6 +60,7 @@ class Socket:
         self._hub = hub
         self._wanted = wanted
         self._after = after
+        self._owner = owner
         self._takes = takes
         self._ends_at_s = math.inf if ends_at_s is None else ends_at_s
         self._patience_s = patience_s
@@ -79,7 +82,7 @@ class Socket:
 
     async def _send_all(self, websocket: WebSocket) -> _Ending:
         try:
-            with self._hub.follow():
+            with self._hub.follow(self._owner):
                 return await self._stream(websocket)
         except TimeoutError:
             report("live", f"a client took nothing for {self._patience_s} s: disconnected")
