@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.ci import fail_if_skipped
 from tests.support.normalizer import complaints_in_journal
 from tests.support.stores import (  # noqa: F401 - fixtures of all tests
     migrated,
@@ -31,6 +32,16 @@ NAMES = (
     "TRACESTATE",
     "WORKER_ID",
 )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have a skip of what must run in CI be a failure there."""
+    report = yield
+    fail_if_skipped(item, report)
+    return report
 
 
 @pytest.fixture(autouse=True)

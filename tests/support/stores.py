@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.ci import in_ci
 from tests.support.ports import free_port
 
 __all__ = ["PostgreSQL", "postgresql", "sqlite_store", "store", "store_url"]
@@ -137,7 +138,7 @@ def postgresql() -> Iterator[PostgreSQL]:
     programs = PostgreSQL.programs()
     if programs is None:
         reason = "PostgreSQL is not installed (Debian and Ubuntu: apt install postgresql)"
-        if os.environ.get("CI") == "true":
+        if in_ci():
             pytest.fail(reason)
         pytest.skip(reason)
     server = PostgreSQL(programs)

@@ -11,15 +11,19 @@ import pytest
 
 from fiveobs._parsers import UnusableError
 from fiveobs._settings import SETTINGS
+from tests.peers.harness.normalizer import need_normalizer
 from tests.support.journals import line, write_segment
-from tests.support.normalizer import AVAILABLE, complaints, complaints_in_journal
+from tests.support.normalizer import complaints, complaints_in_journal
 from tests.support.sentry import SentryReceiver
-
-pytestmark = pytest.mark.skipif(not AVAILABLE, reason="sentry-relay is not installed")
 
 EVENT_ID = "0123456789abcdef0123456789abcdef"
 GOOD = {"event_id": EVENT_ID, "level": "error", "timestamp": 1_767_323_045.5}
 BAD = {**GOOD, "level": "loud", "exception": {"values": [{"type": "E", "stacktrace": 3}]}}
+
+
+@pytest.fixture(autouse=True)
+def _there() -> None:
+    need_normalizer()
 
 
 def envelope(event: dict[str, Any]) -> bytes:

@@ -18,7 +18,17 @@ from tests.peers.harness import collector, compose, node
 __all__ = ["main"]
 
 #: The program to look for, by the Debian package that has it.
-_DEBIAN = {"postgresql": "postgres", "prometheus": "prometheus", "redis-server": "redis-server"}
+_DEBIAN = {
+    "e2fsprogs": "mkfs.ext4",
+    "mount": "mount",
+    "openssl": "openssl",
+    "postgresql": "postgres",
+    "prometheus": "prometheus",
+    "redis-server": "redis-server",
+    "util-linux": "unshare",
+}
+#: Where programs for root are, which not every path leads to.
+_SBIN = ("/usr/sbin", "/sbin")
 
 
 def main() -> int:
@@ -52,7 +62,9 @@ def _absent() -> list[str]:
 def _found(package: str) -> str | None:
     """Where the package's program is; Debian keeps PostgreSQL's off the path, a version each."""
     places = sorted(map(str, Path("/usr/lib").glob(f"{package}/*/bin")))
-    return shutil.which(_DEBIAN[package], path=os.pathsep.join([os.environ["PATH"], *places]))
+    return shutil.which(
+        _DEBIAN[package], path=os.pathsep.join([os.environ["PATH"], *_SBIN, *places])
+    )
 
 
 def _install(packages: list[str]) -> None:

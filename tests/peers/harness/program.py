@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, ClassVar, Self, TypeVar
 
 import pytest
 
+from tests.support.ci import in_ci
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def absent(program: str, remedy: str) -> None:
         remedy: The command that gets it.
     """
     message = f"{program} is not here: {remedy}"
-    if os.environ.get("CI") == "true":
+    if in_ci():
         pytest.fail(message)
     pytest.skip(message)
 
