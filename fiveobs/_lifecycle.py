@@ -83,6 +83,8 @@ def _begin(pipeline: Pipeline, job: Job, args: tuple[Any, ...], kwargs: dict[str
     job._fields = fields = _fields(pipeline, job)
     job._pid = pipeline.pid
     pipeline.active[id(job)] = job
+    if job.service not in pipeline.services:
+        pipeline.meet(job.service)
     if not spec.is_quick:
         job._started_cpu_ns = thread_time_ns()
     data = _started_data(pipeline, job, link, args, kwargs)

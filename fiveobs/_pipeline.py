@@ -87,7 +87,8 @@ class Pipeline:
         self.active: dict[int, Job] = {}
         #: Time that jobs have spent in us.
         self.overhead_ns = 0
-        self._seen_services = {config.service}
+        #: Services that have had a job here: of each is said how many run, also when none does.
+        self.services = {config.service}
         self.traces = TracesTrack(config, self.ids, self._emit_span, self._lose_spans)
         self.errors = ErrorsTrack(config, self.base, self.redactor, self._emit_envelope)
         self.journal = self._make_journal()
@@ -281,6 +282,11 @@ class Pipeline:
             sums[track] = Accounting(accepted, delivered, accepted - delivered - dropped, dropped)
         return sums
 
+    def meet(self, service: str) -> None:
+        """Remember a service that has a job; past the limit of label sets it is none of its own."""
+        if len(self.services) < self.config.metric_label_limit:
+            self.services.add(service)
+
     def observe(self) -> Iterator[Observation]:
         """The figures of the moment, for the metrics."""
         with loading:
@@ -288,7 +294,7 @@ class Pipeline:
 
         return observations(
             [job.service for job in list(self.active.values())],
-            self._seen_services,
+            self.services,
             self.accounting(),
             self.overhead_ns / 1e9,
             self.fanout.failures,

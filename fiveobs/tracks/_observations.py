@@ -20,7 +20,7 @@ from fiveobs.tracks._sums import Instrument, Labels
 from fiveobs.tracks.metrics import JOBS_ACTIVE, QUEUE_SIZE, Observation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from typing import Any
 
     from fiveobs.types import Accounting
@@ -67,7 +67,7 @@ _REFUSALS = (psutil.Error, OSError, AttributeError, NotImplementedError)
 
 def observations(
     services: Iterable[str],
-    seen: set[str],
+    met: Collection[str],
     accounting: Mapping[str, Accounting],
     overhead_s: float,
     failures: Mapping[str, int],
@@ -76,14 +76,14 @@ def observations(
 
     Args:
         services: The service of each running job.
-        seen: Services seen so far, which are reported as 0 when nothing runs; added to.
+        met: Services that have had a job, which are reported as 0 when none of theirs runs.
         accounting: Sums by track.
         overhead_s: Time that jobs have spent in us.
         failures: Exceptions by track.
     """
     running = Counter(services)
-    seen.update(running)
-    yield from ((JOBS_ACTIVE, (("service", each),), running[each]) for each in sorted(seen))
+    known = sorted({*list(met), *running})  # a copy: jobs begin meanwhile
+    yield from ((JOBS_ACTIVE, (("service", each),), running[each]) for each in known)
     yield from ((QUEUE_SIZE, (("queue", q),), size) for q, size in queue_sizes().items())
     yield OVERHEAD, (), overhead_s
     for track, sums in accounting.items():

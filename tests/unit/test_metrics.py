@@ -142,6 +142,25 @@ def test_active_jobs_are_those_that_run(captured: Captured) -> None:
     assert set(active.values()) == {0}
 
 
+def test_a_service_whose_jobs_are_over_is_known_to_have_none(captured: Captured) -> None:
+    """Also where no job ran at the moment of an export: 0 is a figure, and absent is unknown."""
+    run()
+    assert captured.flush()
+    active = {p["attributes"]["service"]: p["value"] for p in points(captured, "jobs.active")}
+    assert active == {"thumbnails": 0, "tests": 0}
+
+
+def test_services_without_end_are_not_remembered() -> None:
+    """Past the limit of label sets, what has no job any more is forgotten."""
+    with capture(metric_label_limit=3) as captured:
+        for number in range(10):
+            with observe_job("w", service=f"service-{number}"):
+                pass
+        assert captured.flush()
+        known = [each["attributes"]["service"] for each in points(captured, "jobs.active")]
+    assert known == ["service-0", "service-1", "tests"]
+
+
 def test_no_label_has_a_jobs_id(captured: Captured) -> None:
     """Each job would be a series of its own."""
     run(job_id="7", session_id="s", request_id="r")
@@ -458,7 +477,9 @@ def test_the_applications_meter_is_left_as_it_is(reader: InMemoryMetricReader) -
         run()
         assert captured.flush()
         found = collect(reader)
-        assert [point.value for point in found["jobs.active"]] == [0]
+        services = [point.attributes["service"] for point in found["jobs.active"]]
+        assert sorted(services) == ["tests", "thumbnails"]
+        assert {point.value for point in found["jobs.active"]} == {0}
         assert len(found["process.memory.usage"]) == 1
     metrics.get_meter("app").create_counter("mine").add(1)
     assert collect(reader)["mine"][0].value == 1
