@@ -29,6 +29,9 @@ class Queue(Protocol):
     def take(self) -> dict[str, Any] | None:
         """The oldest message, or ``None`` if there is none."""
 
+    def size(self) -> int:
+        """How many messages wait."""
+
 
 class DirectoryQueue:
     """A queue of files in a folder, for any number of processes on one machine."""
@@ -57,6 +60,10 @@ class DirectoryQueue:
             return message
         return None
 
+    def size(self) -> int:
+        """How many messages wait."""
+        return sum(1 for _ in self._folder.glob("*.json"))
+
 
 class RedisQueue:
     """A queue in a Redis list, for any number of machines."""
@@ -72,6 +79,10 @@ class RedisQueue:
         """The oldest message, or ``None`` if there is none."""
         found = self._client.rpop(_KEY)
         return None if found is None else json.loads(found)
+
+    def size(self) -> int:
+        """How many messages wait."""
+        return int(self._client.llen(_KEY))
 
 
 def default_folder() -> Path:

@@ -1,8 +1,8 @@
 """The other half of a queue between two processes: works off what ``producer.py`` has sent.
 
 Takes the carrier out of each message, so that its jobs continue the producer's ids. A job that
-fails is put back once: the second attempt has the same ``job_id`` and the number 2. Ends when
-nothing has come for a while.
+fails is put back once: the second attempt has the same ``job_id`` and the number 2. The metric
+``queue_size`` says how many messages wait. Ends when nothing has come for a while.
 
     python examples/consumer.py [--idle SECONDS] [--queue FOLDER]
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from _spool import Queue, default_folder, open_queue
 
-from fiveobs import current_job, observe_job
+from fiveobs import current_job, observe_job, observe_queue
 
 MAX_ATTEMPTS = 2
 
@@ -75,7 +75,9 @@ def main() -> int:
     parser.add_argument("--idle", type=float, default=2.0, help="seconds to wait for more")
     parser.add_argument("--queue", type=Path, default=default_folder())
     args = parser.parse_args()
-    done, failed = consume(open_queue(args.queue), args.idle)
+    queue = open_queue(args.queue)
+    observe_queue("outlines", queue.size)
+    done, failed = consume(queue, args.idle)
     print(f"{done} done, {failed} attempts failed, and the queue is empty")
     if not done + failed:
         print("\nNothing was there; to send something:  python examples/producer.py --no-consumer")

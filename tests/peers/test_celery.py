@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.peers.harness.python_program import PythonProgram, need
-from tests.peers.harness.received import WORKERS, Received, run_program
+from tests.peers.harness.received import WORKERS, Received, run_program, undelivered
 from tests.peers.harness.redis import Redis
 from tests.support.workers import Destinations
 
@@ -102,6 +102,7 @@ def test_what_recycled_children_did_has_arrived_once(recycled: Recycled) -> None
     assert received.total("jobs.processed", name="resize-image", status="success") == 6
     assert received.total("job.queue.wait", queue="celery") == 6 + 4
     assert received.missing() == []
+    assert undelivered(received.home) == []
 
 
 def test_children_flush_when_they_end(recycled: Recycled) -> None:
@@ -144,3 +145,4 @@ def test_a_lost_task_comes_back(redis: Redis, tmp_path: Path) -> None:
         # The interval is 30 s: these have come with the end of the worker's children.
         assert received.total("jobs.processed", service="thumbnails") == 5
         assert received.missing() == []
+        assert undelivered(received.home) == []

@@ -20,6 +20,7 @@ import pytest
 
 from tests.peers.harness.collector import Collector, Sample, binary
 from tests.peers.harness.program import free_port, until
+from tests.peers.harness.received import undelivered
 from tests.peers.harness.worker import Worker, to_collector
 from tests.support import workers
 from tests.support.receivers import OtlpReceiver
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.peer
 SUCCEEDED, FAILED = 7, 3
 #: Jobs put into the queue, and how many of them are done.
 ANNOUNCED, TAKEN = 4, 2
+#: The tracks that the Collector takes.
+TRACKS = ("logs", "traces", "metrics")
 #: For a busy machine.
 TIMEOUT_S = 60.0
 #: The journal's types that are no logs.
@@ -62,6 +65,7 @@ class Ran:
                 worker.tell("end")
             self.errors = worker.errors
             self.journal = workers.events(home)
+            self.undelivered = undelivered(home, TRACKS)
             self._wait()
             self.after = self.collector.samples("jobs_active")
 
@@ -174,6 +178,12 @@ def test_no_trace_lacks_a_span(ran: Callable[[str], Ran]) -> None:
         parents = Counter(each["parent_span_id"] for each in spans)
         assert parents.pop(None) == 1
         assert set(parents) <= {each["span_id"] for each in spans}
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_our_own_sums_say_that_all_was_taken(protocol: str, ran: Callable[[str], Ran]) -> None:
+    """Of logs, traces and metrics all that was accepted is delivered, and nothing dropped."""
+    assert ran(protocol).undelivered == []
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
@@ -334,6 +344,7 @@ def test_what_the_collector_does_not_acknowledge_is_kept_by_the_worker(tmp_path:
         backend.mode = "ok"
         assert worker.tell(f"flush {TIMEOUT_S}"), worker.errors
         worker.end()
+        assert undelivered(worker.home, TRACKS) == []
         expected = {record["id"] for record in logs_of(workers.events(worker.home))}
         assert len(expected) > 4000
         backend.wait_for(lambda _: set(logged_at(backend)) == expected, timeout_s=TIMEOUT_S)
@@ -362,6 +373,7 @@ class Restarted:
                 worker.tell("halt")
             self.errors = worker.errors
             self.journal = workers.events(worker.home)
+            self.undelivered = undelivered(worker.home, TRACKS)
             self._wait(collector)
 
     def _kill_in_mid_stream(self, worker: Worker, collector: Collector) -> None:
@@ -430,6 +442,7 @@ def test_counts_are_exact_after_the_collector_was_killed(
 ) -> None:
     """Sums are cumulative: the new Collector offers the number of all jobs there ever were."""
     assert restarted.counted == len(ended(restarted.journal)) > 100
+    assert restarted.undelivered == []
     assert "Traceback" not in restarted.errors
 
 
@@ -447,6 +460,7 @@ def test_a_collector_that_comes_up_later_gets_everything(protocol: str, tmp_path
             with collector:
                 assert worker.tell(f"flush {TIMEOUT_S}"), worker.errors
                 worker.end()
+                assert undelivered(worker.home, TRACKS) == []
                 journal = workers.events(worker.home)
                 spans, logs = ids_of(spans_of(journal)), logs_of(journal)
                 backend.wait_for(

@@ -21,6 +21,7 @@ from tests.peers.harness.fluent_server import FluentServer
 from tests.peers.harness.node import modules
 from tests.peers.harness.normalizer import complaints
 from tests.peers.harness.program import until
+from tests.peers.harness.received import undelivered
 from tests.peers.harness.spotlight import Spotlight
 from tests.peers.harness.worker import to_collector
 from tests.support import workers
@@ -77,6 +78,7 @@ class Ran:
         self.services = {each["service"] for each in self._jobs()}
         self._traces = {each["trace_id"] for each in self.journal if "trace_id" in each}
         self._ids = {each["id"] for each in self.journal}
+        self.undelivered = undelivered(home)
         until(self._is_all_there, timeout_s=TIMEOUT_S, what="all of it has arrived")
 
     def events(self, event_type: str, **fields: Any) -> list[dict[str, Any]]:
@@ -139,7 +141,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ra
     folder = tmp_path_factory.mktemp("peers")
     with (
         OtlpReceiver(with_grpc=False) as backend,
-        Collector(folder / "collector", backend=backend.endpoint) as collector,
+        Collector(
+            folder / "collector",
+            backend=backend.endpoint,
+            OTELCOL_METRIC_EXPIRATION="1h",  # the first example is asked about after the last
+        ) as collector,
         FluentServer(folder / "logs") as logs,
         Spotlight(folder / "errors") as errors,
     ):
@@ -154,6 +160,12 @@ def test_every_example_is_run() -> None:
     """What is added to the examples is added here; producer.py starts consumer.py."""
     files = {path.name for path in (ROOT / "examples").glob("[!_]*.py")}
     assert files == {*EXAMPLES, "consumer.py"}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_our_own_sums_say_that_all_was_taken(name: str, ran: Callable[[str], Ran]) -> None:
+    """On every track all that was accepted is delivered: each log record was acknowledged."""
+    assert ran(name).undelivered == []
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -216,7 +228,28 @@ def test_every_job_is_counted(name: str, ran: Callable[[str], Ran]) -> None:
     }
     assert exemplars
     assert exemplars <= jobs
-    assert not any(each.value for each in run.samples("jobs_active"))
+    active = run.samples("jobs_active")
+    assert {each.labels["service"] for each in active} == run.services
+    assert {each.value for each in active} == {0}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_failure_is_counted(name: str, ran: Callable[[str], Ran]) -> None:
+    """errors_total has each failed attempt under its service and error; without any, no series."""
+    run = ran(name)
+    expected = Counter(
+        (each["service"], each["data"]["error"]["type"])
+        for each in run.ended()
+        if each["event_type"] == "job.failed"
+    )
+    until(lambda: _errors(run) == expected, timeout_s=TIMEOUT_S, what="all errors were counted")
+
+
+def _errors(run: Ran) -> Counter[tuple[str, str]]:
+    totals: Counter[tuple[str, str]] = Counter()
+    for each in run.samples("errors_total"):
+        totals[each.labels["service"], each.labels["error_type"]] += int(each.value)
+    return totals
 
 
 def _counted(run: Ran) -> Counter[tuple[str, ...]]:
@@ -284,6 +317,17 @@ def test_a_queue_between_two_programs(ran: Callable[[str], Ran]) -> None:
     failed = run.events("job.failed")
     assert sorted(each["attempt"] for each in failed) == [1, 2]
     assert len({each["job_id"] for each in failed}) == 1
+
+
+def test_the_five_metrics_have_their_published_names(ran: Callable[[str], Ran]) -> None:
+    """Two programs and a queue are enough for all five, under exactly the specification's names."""
+    run = ran("producer.py")
+    queues = [each.labels["queue"] for each in run._peers.collector.samples("queue_size")]
+    assert queues == ["outlines"]
+    for name in ("jobs_processed_total", "errors_total", "jobs_active"):
+        assert "consumer" in {each.labels["service"] for each in run.samples(name)}, name
+    parts = [f"job_duration_seconds_{part}" for part in ("bucket", "count", "sum")]
+    assert all(run.samples(name) for name in parts)
 
 
 def test_a_cancelled_job_is_no_error(ran: Callable[[str], Ran]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.peers.harness.program import HOST, free_port, until
 from tests.peers.harness.python_program import PythonProgram
-from tests.peers.harness.received import Received
+from tests.peers.harness.received import Received, undelivered
 from tests.support.workers import Destinations
 
 pytestmark = pytest.mark.peer
@@ -96,6 +96,7 @@ def test_every_request_has_arrived_once(served: Served) -> None:
     assert received.total("jobs.processed", name="checkout", status="failed") == 1
     assert received.missing() == []
     assert list((received.home / "journal").glob("*.lock")) == []
+    assert undelivered(received.home) == []
 
 
 def test_a_request_belongs_to_its_callers_trace(served: Served) -> None:
@@ -122,3 +123,4 @@ def test_a_worker_that_hangs_is_heard(tmp_path: Path) -> None:
         (job_id,) = {event["job_id"] for event in received.events(request_id="request-1")}
         assert received.endings(job_id) == [(1, "job.interrupted")]
         assert received.missing() == []
+        assert undelivered(received.home) == []

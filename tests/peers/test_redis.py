@@ -14,7 +14,7 @@ import pytest
 
 from tests.peers.harness.program import until
 from tests.peers.harness.python_program import need
-from tests.peers.harness.received import WORKERS, Received, environment, run_program
+from tests.peers.harness.received import WORKERS, Received, environment, run_program, undelivered
 from tests.peers.harness.redis import Redis
 from tests.support.programs import ROOT, run_example
 from tests.support.workers import Destinations, events
@@ -61,6 +61,7 @@ def test_one_trace_goes_through_the_queue(worked_off: tuple[Received, str]) -> N
     assert len(pids) == 2
     assert {event["trace_id"] for event in received.events() if "job_id" in event} == {trace_id}
     assert received.missing() == []
+    assert undelivered(received.home) == []
 
 
 def test_what_was_announced_is_what_was_started(worked_off: tuple[Received, str]) -> None:
@@ -154,6 +155,7 @@ def test_several_consumers_do_each_job_once(redis: Redis, fiveobs_home: Path) ->
     workers = {event["worker_id"] for event in received.events("job.started", job_name="outline")}
     assert len(workers) == 3
     assert received.missing() == []
+    assert undelivered(received.home) == []
 
 
 def test_another_consumer_takes_over_from_a_killed_one(redis: Redis, fiveobs_home: Path) -> None:
@@ -178,6 +180,7 @@ def test_another_consumer_takes_over_from_a_killed_one(redis: Redis, fiveobs_hom
     spans = received.spans("resize-image")
     assert len(spans) == 3  # of the killed attempt there is none: a span is sent when it ends
     assert {span["trace_id"] for span in spans} == {sent["trace_id"]} == {first_try["trace_id"]}
+    assert undelivered(received.home) == []
 
 
 def _sent_by_next(received: Received, variables: dict[str, str]) -> bool:
@@ -193,16 +196,6 @@ def _start(path: Path, *arguments: object, **variables: str) -> subprocess.Popen
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def _wait_for_clients(redis: Redis, *, database: int, count: int) -> None:
-    """Wait until so many clients have asked a database for something."""
-    client_module = pytest.importorskip("redis")
-    with client_module.Redis.from_url(redis.url) as client:
-        until(
-            lambda: sum(each["db"] == str(database) for each in client.client_list()) >= count,
-            what=f"{count} clients are there",
-        )
 
 
 def _wait_for_clients(redis: Redis, *, database: int, count: int) -> None:

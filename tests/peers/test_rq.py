@@ -10,7 +10,7 @@ import pytest
 
 from tests.peers.harness.program import until
 from tests.peers.harness.python_program import PythonProgram, need
-from tests.peers.harness.received import WORKERS, Received, run_program
+from tests.peers.harness.received import WORKERS, Received, run_program, undelivered
 from tests.peers.harness.redis import Redis
 from tests.support.workers import Destinations
 
@@ -60,6 +60,7 @@ def test_a_flush_in_the_job_is_before_the_horse_leaves(redis: Redis, tmp_path: P
         spans = received.spans("resize-image")
         assert {span["trace_id"] for span in spans} == {first["trace_id"]}
         assert len({span["resource"]["process.pid"] for span in spans}) == 4
+        assert undelivered(received.home) == []
 
 
 def test_a_configured_worker_sends_what_its_horses_left(redis: Redis, tmp_path: Path) -> None:
@@ -77,6 +78,7 @@ def test_a_configured_worker_sends_what_its_horses_left(redis: Redis, tmp_path: 
         assert set(counts.values()) == {1}
         assert received.total("jobs.processed", service="thumbnails") == 6 + 1
         assert _locks(worker) == []
+        assert undelivered(received.home) == []
         (job_id,) = {event["job_id"] for event in received.events(job_name="heavy-image")}
         assert received.endings(job_id) == [(2, "job.completed")]
         started = received.events("job.started", job_id=job_id)
@@ -95,6 +97,7 @@ def test_another_process_sends_what_horses_left(redis: Redis, tmp_path: Path) ->
         assert len(counts) == 3 * 3
         assert set(counts.values()) == {1}
         assert received.total("jobs.processed", service="thumbnails") == 3
+        assert undelivered(received.home) == []
 
 
 def _locks(worker: Rq) -> list[Path]:

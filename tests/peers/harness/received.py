@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tests.faults.conservation import SENT_TRACKS, balances
 from tests.peers.harness.program import until
 from tests.support.programs import ROOT
 from tests.support.workers import Destinations, events
 
-__all__ = ["WORKERS", "Received", "environment", "run_program"]
+__all__ = ["WORKERS", "Received", "environment", "run_program", "undelivered"]
 
 #: Where the worker programs are.
 WORKERS = Path(__file__).resolve().parents[1] / "workers"
@@ -52,6 +54,27 @@ def run_program(
     )
     assert done.returncode == 0, f"{path.name} ended with {done.returncode}:\n{done.stderr}"
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def undelivered(home: Path, tracks: Iterable[str] = SENT_TRACKS) -> list[str]:
+    """What our own sums say of tracks that do not have everything delivered and nothing dropped.
+
+    Args:
+        home: The ``FIVEOBS_HOME`` of processes that have ended.
+        tracks: Those that had a destination.
+
+    Raises:
+        AssertionError: A track's sums do not add up, or it has accepted nothing.
+    """
+    sums = balances(home)
+    assert sums["events"].accepted > 0
+    return [
+        f"{track}: {sums[track]}"
+        for track in ("events", *tracks)
+        if sums[track].delivered != sums[track].accepted
+        or sums[track].pending
+        or sums[track].dropped
+    ]
 
 
 class Received:
