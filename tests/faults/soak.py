@@ -5,7 +5,8 @@ each in a process of its own. By a schedule that the seed decides, receivers are
 again, or answer nothing, too late, errors, garbage or half of the time; workers are killed and
 replaced. At the end everything is up, one more process delivers what is pending, and the sums are
 compared: what workers noted outside of fiveobs about each job that ended, what the journals say
-of themselves, and what the receivers have had. Exit code 1 if anything is missing.
+of themselves, and what the receivers have had. Exit code 1 if anything is missing, was dropped or
+invented, is counted otherwise than it arrived, or would be refused by Sentry.
 
 A worker runs its jobs in bursts at full speed, ``--jobs-per-s`` on average, so that what an outage
 leaves behind can be delivered in the half minute that the end may take.
@@ -21,13 +22,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiveobs.cli._accounts import TrackAccount, account, add_up
-from tests.faults.soak_ledger import Ledger
+from tests.faults.soak_ledger import Ledger, Seen
 from tests.faults.soak_schedule import RECEIVERS, Fault, schedule
+from tests.faults.soak_sums import compare_series, complaints_about_sums, count_series
+from tests.support.ci import in_ci
+from tests.support.normalizer import AVAILABLE
 from tests.support.ports import free_port
 from tests.support.process import ReceiverProcess
 
@@ -60,6 +65,7 @@ class Workers:
         #: Where the jobs of each life are noted.
         self.truths: dict[str, Path] = {}
         self.deaths = 0
+        self.kills = 0
 
     def start(self, name: str) -> None:
         """Begin a worker's life."""
@@ -79,6 +85,7 @@ class Workers:
         """End a worker and begin another in its place."""
         self.deaths += 1
         process = self._running.pop(name)
+        self.kills += is_sudden
         process.kill() if is_sudden else process.terminate()
         self._ending.append(process)
         self.start(name)
@@ -94,6 +101,7 @@ class Workers:
             try:
                 process.wait(max(0.0, until_s - time.monotonic()))
             except subprocess.TimeoutExpired:
+                self.kills += 1
                 process.kill()
                 process.wait()
 
@@ -117,6 +125,8 @@ class Accounts:
         self._journal = home / "journal"
         self._finished = home / "finished"
         self.sums: dict[str, TrackAccount] = add_up([])
+        #: What the metrics must have counted, by series.
+        self.series: Counter[str] = Counter()
         self.stems = 0
 
     def take_finished(self) -> None:
@@ -136,6 +146,7 @@ class Accounts:
         self._take(self._journal)
 
     def _take(self, folder: Path) -> None:
+        self.series += count_series(folder)
         found = account(folder)
         self.stems += len(found)
         for track, sums in add_up(found).items():
@@ -175,6 +186,7 @@ class Soak:
     def run(self) -> int:
         """Run, compare, print."""
         began_at_s = time.monotonic()
+        _say(f"seed {self._seed}; to run this again: make soak ARGS='{self._arguments()}'")
         with ExitStack() as stack:
             for receiver in self._receivers.values():
                 stack.enter_context(receiver)
@@ -190,9 +202,25 @@ class Soak:
         self._ledger.read()
         self._accounts.take_rest()
         _say(f"seed {self._seed}: {_told(faults)}; {workers.deaths} workers ended and replaced")
-        complaints = [*self._table(), *_missing_jobs(workers.truths, self._ledger)]
+        complaints = [
+            *self._table(may_repeat=bool(workers.kills)),
+            *_missing_jobs(workers.truths, self._ledger),
+            *self._judged(),
+        ]
         _say(f"{time.monotonic() - began_at_s:.0f} s; " + ("; ".join(complaints) or "no loss"))
         return int(bool(complaints))
+
+    def _arguments(self) -> str:
+        chosen = vars(self._options) | {"seed": self._seed}
+        return " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in chosen.items())
+
+    def _judged(self) -> list[str]:
+        """What Sentry would say to the errors that it was sent."""
+        if AVAILABLE:
+            return [f"errors: Sentry would complain of {each}" for each in self._ledger.faults]
+        missing = "sentry-relay is not here: no envelope was judged"
+        _say(missing)
+        return [missing] if in_ci() else []
 
     def _settings(self) -> dict[str, str]:
         otlp = self._receivers["otlp"].addresses["otlp"]
@@ -251,13 +279,17 @@ class Soak:
             last.kill()
             last.wait()
 
-    def _table(self) -> list[str]:
+    def _table(self, *, may_repeat: bool) -> list[str]:
         """Print a line for each track; what is wrong with the sums."""
         head = ("track", "accepted", "delivered", "dropped", "pending", "received", "repeats")
         _say(ROW.format(*head, "lost"))
-        complaints = []
+        arrived, again, complaints = compare_series(
+            self._accounts.series, self._ledger.series(), may_repeat=may_repeat
+        )
         for track, sums in self._accounts.sums.items():
             received, repeats = self._received(track, sums)
+            if track == "metrics":
+                received, repeats = arrived, again
             lost = sums.accepted - received - sums.pending
             _say(
                 ROW.format(
@@ -266,27 +298,19 @@ class Soak:
                     *(received, repeats, max(0, lost)),
                 )
             )
-            if lost > 0:
-                complaints.append(f"{track}: {lost} of {sums.accepted} did not arrive")
-            if sums.pending:
-                complaints.append(f"{track}: {sums.pending} could not be delivered in time")
-            if sums.wrong_stems:
-                complaints.append(f"{track}: the sums of {sums.wrong_stems} do not add up")
+            complaints += complaints_about_sums(track, sums, received)
         return complaints
 
     def _received(self, track: str, sums: TrackAccount) -> tuple[int, int]:
         """Different records that arrived, and how many came again."""
         ledger = self._ledger
-        if track == "events":
-            return sums.delivered, 0
-        if track == "metrics":
-            total = sum(map(ledger.total, ("jobs.processed", "job.stage.duration", "records")))
-            return min(total, sums.accepted), max(0, total - sums.accepted)
-        seen = {
+        seen: tuple[Seen, ...] = {
             "logs": (ledger.records,),
             "traces": (ledger.job_spans, ledger.stage_spans),
             "errors": (ledger.errors,),
-        }[track]
+        }.get(track, ())
+        if not seen:  # events are read where they are; metrics are compared by series
+            return sums.delivered, 0
         return sum(each.distinct for each in seen), sum(each.repeats for each in seen)
 
 

@@ -57,6 +57,8 @@ class Ledger:
         self.errors = Seen()
         #: The largest value of each series: they are cumulative.
         self.sums: dict[str, float] = {}
+        #: What Sentry's own normalizer says against envelopes.
+        self.faults: list[str] = []
 
     def read(self) -> None:
         """Take in what was written since the last time."""
@@ -69,6 +71,14 @@ class Ledger:
     def total(self, metric: str) -> int:
         """The sum over all processes of one metric."""
         return round(sum(value for key, value in self.sums.items() if f"/{metric}/" in key))
+
+    def series(self) -> dict[str, float]:
+        """The sum over all processes, by metric and labels."""
+        totals: defaultdict[str, float] = defaultdict(float)
+        for key, value in self.sums.items():
+            _, _, series = key.split("/", 2)  # after who says so, and since when
+            totals[series] += value
+        return dict(totals)
 
     def _new_lines(self, path: Path) -> Iterator[str]:
         if not path.exists():
@@ -93,6 +103,9 @@ class Ledger:
 
     def _error(self, job_id: str) -> None:
         self.errors.add(job_id)
+
+    def _bad(self, *words: str) -> None:
+        self.faults.append(" ".join(words))
 
     def _sum(self, series: str, value: str) -> None:
         self.sums[series] = max(self.sums.get(series, 0.0), float(value))

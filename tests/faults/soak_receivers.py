@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.faults.soak_ledger import END
 from tests.support.forward import ForwardReceiver
+from tests.support.normalizer import complaints_about
 from tests.support.otlp import OtlpReceiver
 from tests.support.receivers import serve
 from tests.support.sentry import SentryReceiver
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
     from tests.support.base import Receiver
 
-#: What receivers keep for tests, and how much of it they keep here.
-_KEPT_FOR_TESTS = {"requests", "arrivals", "chunks", "problems", "_unjudged"}
-_KEPT = 8
+#: What receivers keep for tests, and how much of it they keep here. Envelopes are judged as they
+#: come, each of them: what was kept until the end would be gone with a SIGKILL.
+_KEPT_FOR_TESTS = {"requests": 8, "arrivals": 8, "chunks": 8, "problems": 8, "_unjudged": 0}
 #: The metrics whose sums are compared, and the field of a point that holds them.
 _SUMMED = {"jobs.processed": "value", "job.stage.duration": "count", "records": "value"}
 
@@ -72,6 +73,8 @@ def _envelope(envelope: Any) -> Iterable[str]:
     for item in envelope.items:
         if item.type == "event":
             yield f"error {item.payload['tags']['job_id']}"
+    for complaint in complaints_about([envelope]):
+        yield f"bad {' '.join(complaint.split())}"
 
 
 def _receiver(name: str, fd: int, ports: list[int]) -> Receiver:
@@ -93,8 +96,8 @@ def main() -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(fd, b"\n")  # ends a line in the middle of which the process before was killed
     receiver = _receiver(name, fd, [int(port) for port in ports])
-    for kept in _KEPT_FOR_TESTS & vars(receiver).keys():
-        setattr(receiver, kept, deque(maxlen=_KEPT))
+    for kept in _KEPT_FOR_TESTS.keys() & vars(receiver).keys():
+        setattr(receiver, kept, deque(maxlen=_KEPT_FOR_TESTS[kept]))
     serve({name: receiver})
 
 

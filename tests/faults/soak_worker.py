@@ -1,6 +1,7 @@
 """A worker of the soak: runs jobs in bursts at full speed, and writes down each that has ended.
 
-``soak_worker run LIFE TRUTH JOBS_PER_S`` goes on until it is killed. TRUTH is a file of its own to
+``soak_worker run LIFE TRUTH JOBS_PER_S`` goes on until it is killed; the life is the service of its
+jobs, so that its metrics are told from those of others. TRUTH is a file of its own to
 which each job appends one byte, its kind, as soon as its last event has been recorded: the n-th
 byte is job ``LIFE-n``. ``soak_worker last TIMEOUT_S`` only delivers what others have left.
 """
@@ -22,23 +23,23 @@ _BURST = 250
 _RICH_EVERY, _FAILING_EVERY = 10, 100
 
 
-def _plain(job_id: str) -> None:
-    with observe_job("plain", service="soak", job_id=job_id):
+def _plain(life: str, job_id: str) -> None:
+    with observe_job("plain", service=life, job_id=job_id):
         pass
 
 
-def _rich(job_id: str) -> None:
-    with observe_job("rich", service="soak", job_id=job_id) as job:
+def _rich(life: str, job_id: str) -> None:
+    with observe_job("rich", service=life, job_id=job_id) as job:
         job.log.info("line", text="x" * 100)
-        job.count("records", 1)
+        job.count("records", 1, life=life)
         with job.stage("load"):
             pass
 
 
-def _failing(job_id: str) -> None:
+def _failing(life: str, job_id: str) -> None:
     with (
         contextlib.suppress(ValueError),
-        observe_job("failing", service="soak", job_id=job_id),
+        observe_job("failing", service=life, job_id=job_id),
     ):
         int("no number")
 
@@ -46,12 +47,12 @@ def _failing(job_id: str) -> None:
 def _one(life: str, number: int) -> bytes:
     job_id = f"{life}-{number}"
     if number % _FAILING_EVERY == 0:
-        _failing(job_id)
+        _failing(life, job_id)
         return b"f"
     if number % _RICH_EVERY == 0:
-        _rich(job_id)
+        _rich(life, job_id)
         return b"r"
-    _plain(job_id)
+    _plain(life, job_id)
     return b"p"
 
 
