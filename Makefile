@@ -10,6 +10,8 @@ SHELL := /bin/sh
 PYTHON ?=
 # Further arguments for pytest or for the benchmark: `make test ARGS="-k journal -x"`.
 ARGS ?=
+# How often `make repeat` runs what it repeats.
+TIMES ?= 10
 
 VENV := .venv
 BENCH_VENV := .venv-bench
@@ -78,6 +80,14 @@ test-peers: $(VENV)/.ready-peers ## run the tests against real programs; those t
 .PHONY: test-faults
 test-faults: $(VENV)/.ready-test ## kill, starve and black-hole workers and receivers, and count what arrives
 	$(RUN) -m pytest -q -n 2 tests/faults -m "not slow" $(ARGS)
+
+.PHONY: repeat
+repeat: $(VENV)/.ready-peers ## run the peer and fault suites TIMES times, and stop at the first failure (TIMES=10)
+	@passed=0; while [ "$$passed" -lt "$(TIMES)" ]; do \
+	  $(MAKE) --no-print-directory test-peers test-faults \
+	    || { echo "$$passed of $(TIMES) runs passed, and the next one failed" >&2; exit 1; }; \
+	  passed=$$((passed + 1)); echo "$$passed of $(TIMES) runs passed"; \
+	done
 
 .PHONY: soak
 soak: $(VENV)/.ready-test ## workers at full speed while receivers come and go (ARGS="--seconds 3600 --seed 7")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 import urllib.error
@@ -24,6 +25,8 @@ T = TypeVar("T")
 HOST = "127.0.0.1"
 #: What is built or installed for the tests once and kept: outside the checkout.
 CACHE = Path(os.environ.get("FIVEOBS_TEST_CACHE") or Path.home() / ".cache" / "fiveobs")
+#: What programs say when another one listens on their port.
+_TAKEN = re.compile("address already in use|EADDRINUSE|address in use", re.IGNORECASE)
 #: How much of a program's output goes into a failure's message.
 _TAIL_CHARS = 4_000
 
@@ -109,20 +112,12 @@ class Program:
     # -- what a test uses
 
     def start(self) -> Self:
-        """Start it and wait until it is ready."""
+        """Start it and wait until it is ready; again, if it says that its port is taken."""
         command = self.command()
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._log_path.open("ab") as log:
-            self._process = self._spawn(command, log)
         deadline = time.monotonic() + self.start_timeout_s
-        while not self.is_ready():
-            code = self._process.poll()
-            if code is not None:
-                raise AssertionError(f"{self.name} ended with {code}:\n{self.output}")
-            if time.monotonic() > deadline:
-                self.kill()
-                raise AssertionError(f"{self.name} was not ready in time:\n{self.output}")
-            time.sleep(0.02)
+        while not self._comes_up(command, deadline):
+            time.sleep(0.1)
         return self
 
     def stop(self, *, timeout_s: float = 20.0) -> None:
@@ -158,6 +153,26 @@ class Program:
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+    def _comes_up(self, command: list[str], deadline: float) -> bool:
+        """Whether it is ready; false if its port was taken and there is time to try again."""
+        with self._log_path.open("ab") as log:
+            before = log.tell()
+            self._process = process = self._spawn(command, log)
+        while True:
+            is_ready, code = self.is_ready(), process.poll()
+            if code is not None:  # and what seemed ready was somebody else
+                self._process = None
+                said = self._log_path.read_bytes()[before:].decode(errors="replace")
+                if _TAKEN.search(said) and time.monotonic() < deadline:
+                    return False
+                raise AssertionError(f"{self.name} ended with {code}:\n{self.output}")
+            if is_ready:
+                return True
+            if time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"{self.name} was not ready in time:\n{self.output}")
+            time.sleep(0.02)
 
     def _spawn(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
