@@ -45,7 +45,8 @@ echo "making $(1) with $$($$found --version)"; \
 @$(1)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 endef
 
-# $(call pip-install,FOLDER,WHAT)
+# $(call pip-install,FOLDER,WHAT); a comma in WHAT would end it: write $(COMMA).
+COMMA := ,
 define pip-install
 @echo "installing $(2) into $(1)"
 @$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
@@ -154,7 +155,7 @@ $(VENV)/.ready-base: $(PACKAGE_FILES) $(VENV)/.ready-pip
 	@touch $@
 
 $(VENV)/.ready-demo: $(VENV)/.ready-base
-	$(call pip-install,$(VENV),-e '.[demo,monitor]')
+	$(call pip-install,$(VENV),-e '.[demo$(COMMA)monitor]')
 	@touch $@
 
 $(VENV)/.ready-test $(VENV)/.ready-peers $(VENV)/.ready-check $(VENV)/.ready-build: $(VENV)/.ready-%: $(VENV)/.ready-base
