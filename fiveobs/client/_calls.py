@@ -73,8 +73,8 @@ class Call(Generic[T]):
     body: Mapping[str, Any] | None = None
 
     @property
-    def parameters(self) -> dict[str, str]:
-        """The query as text."""
+    def parameters(self) -> dict[str, str | list[str]]:
+        """The query as text; a list is repeated."""
         return {name: _text(value) for name, value in self.query.items() if value is not None}
 
     @property
@@ -91,11 +91,11 @@ def job_path(job_id: str, *rest: str) -> str:
     Raises:
         BadInputError: It is no id.
     """
-    if job_id in ("", ".", "..") or "/" in job_id:  # a path cannot hold them, even if quoted
-        raise BadInputError(
-            f"{job_id!r} is no job id of a monitor; use the id of one job, without '/'"
-        )
-    return "/".join(("job", quote(job_id, safe=""), *rest))
+    if not job_id:
+        raise BadInputError(f"{job_id!r} is no job id of a monitor; use the id of one job")
+    # Dots alone are steps in a path unless they are quoted, which `quote` does not do.
+    quoted = quote(job_id, safe="") if job_id.strip(".") else job_id.replace(".", "%2E")
+    return "/".join(("job", quoted, *rest))
 
 
 def logs(
@@ -189,14 +189,14 @@ def jobs(
     """Many jobs in short, and how busy the project's workers are.
 
     Args:
-        job_ids: Which jobs, up to 1,000; ``None`` is the newest ones.
+        job_ids: Which jobs, one to 1,000; ``None`` is the newest ones.
         status: Only those in this status: ``Running``, ``Queued``, ``Completed``, ``Failed`` …
         submitted_by: Only those of this user.
         include_metrics: What running jobs use.
         limit: At most so many, where ``job_ids`` names none; ``None`` is the monitor's default.
     """
     query = {
-        "jobIds": _listed(job_ids),
+        "jobIds": _ids(job_ids),
         "status": status,
         "submittedBy": submitted_by,
         "includeMetrics": include_metrics,
@@ -404,16 +404,30 @@ def audit(
 
 
 def _listed(values: Iterable[str] | None) -> str | None:
+    found = _several(values)
+    return None if found is None else ",".join(found)
+
+
+def _ids(values: Iterable[str] | None) -> str | list[str] | None:
+    """Ids with commas between them, or, where that could be misread, one parameter for each."""
+    found = _several(values)
+    if found is None or all("," not in each and each == each.strip() for each in found):
+        return None if found is None else ",".join(found)
+    return found if len(found) > 1 else found * 2  # repeated: else it would be taken apart
+
+
+def _several(values: Iterable[str] | None) -> list[str] | None:
     if values is None:
         return None
-    each = (values,) if isinstance(values, str) else tuple(values)
-    for value in each:
-        if "," in value:
-            raise BadInputError(f"{value!r} cannot be asked for among others: it has a comma")
-    return ",".join(each)
+    found = [values] if isinstance(values, str) else list(values)
+    if not any(found):
+        raise BadInputError("an empty list asks for nothing; leave it out to ask for all")
+    return found
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> str | list[str]:
+    if isinstance(value, list):
+        return value
     if isinstance(value, bool):
         return str(value).lower()
     return _time(value) if isinstance(value, datetime) else str(value)

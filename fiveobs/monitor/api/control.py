@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from pydantic.alias_generators import to_camel
 
 from fiveobs._control import Action
-from fiveobs.monitor.api.dependencies import ProjectScope, Scope, TheStore, require
+from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.problems import ProblemError
-from fiveobs.monitor.api.tracking import JobId
 from fiveobs.monitor.control import (
     Asked,
     AuditRow,
@@ -241,7 +240,7 @@ def _answer(asked: Asked, by: str, reason: str) -> ControlAnswer:
     )
 
 
-@router.post("/job/{jobId}/stop", summary="Stop a job", status_code=202, responses=_RESPONSES)
+@router.post(f"{JOB}/stop", summary="Stop a job", status_code=202, responses=_RESPONSES)
 def stop_job(
     *, scope: Scope, control: _Controls, job_id: JobId, body: ControlRequest | None = None
 ) -> ControlAnswer:
@@ -249,7 +248,7 @@ def stop_job(
     return _ask(scope, control, job_id, "stop", body)
 
 
-@router.post("/job/{jobId}/pause", summary="Pause a job", status_code=202, responses=_RESPONSES)
+@router.post(f"{JOB}/pause", summary="Pause a job", status_code=202, responses=_RESPONSES)
 def pause_job(
     *, scope: Scope, control: _Controls, job_id: JobId, body: ControlRequest | None = None
 ) -> ControlAnswer:
@@ -257,7 +256,7 @@ def pause_job(
     return _ask(scope, control, job_id, "pause", body)
 
 
-@router.post("/job/{jobId}/resume", summary="Resume a job", status_code=202, responses=_RESPONSES)
+@router.post(f"{JOB}/resume", summary="Resume a job", status_code=202, responses=_RESPONSES)
 def resume_job(
     *, scope: Scope, control: _Controls, job_id: JobId, body: ControlRequest | None = None
 ) -> ControlAnswer:

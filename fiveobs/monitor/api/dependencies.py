@@ -13,6 +13,7 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Depends, HTTPException, Path
 from sqlalchemy import select
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotations
 
 from fiveobs.monitor.access import ROLES, Caller
@@ -21,7 +22,9 @@ from fiveobs.monitor.store.schema import projects
 
 __all__ = [
     "CALLER",
+    "JOB",
     "CurrentCaller",
+    "JobId",
     "ProjectScope",
     "Require",
     "Scope",
@@ -34,8 +37,30 @@ __all__ = [
 
 #: Where the ASGI scope has the `Caller`.
 CALLER = "fiveobs.caller"
-#: Longest tenant or project, in characters.
+#: Longest tenant, project or job, in characters.
 _MOST_ID = 256
+
+
+class _TextConvertor(Convertor[str]):
+    """A part of a path that may hold anything, ``/`` and line breaks included.
+
+    A server decodes ``%2F`` before a route is looked for, so that an id with a ``/`` in it looks
+    like several parts. What follows the id in a route is fixed, and the last of it counts: of
+    ``job/a/progress/progress`` the id is ``a/progress``.
+    """
+
+    regex = r"(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _TextConvertor())
+#: How the path of every route of one job begins.
+JOB = "/job/{jobId:text}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,6 +169,16 @@ def _unknown(tenant_id: str, project_id: str | None) -> HTTPException:
     return HTTPException(404, f"there is no project {project_id!r} of tenant {tenant_id!r}")
 
 
+JobId: TypeAlias = Annotated[
+    str,
+    Path(
+        alias="jobId",
+        min_length=1,
+        max_length=_MOST_ID,
+        description="The job identifier; whatever it holds beside letters and digits is "
+        "percent-encoded, also a /",
+    ),
+]
 CurrentCaller: TypeAlias = Annotated[Caller, Depends(caller)]
 TheStore: TypeAlias = Annotated[Store, Depends(store)]
 Scope: TypeAlias = Annotated[ProjectScope, Depends(project)]

@@ -68,7 +68,7 @@ class Guard:
 
     def _note(self, scope: Scope, answer: _Answer) -> None:
         # The route's pattern, never the path: what callers make up is no label.
-        route: str = getattr(scope.get("route"), "path", "none")
+        route: str = getattr(scope.get("route"), "path_format", "none")
         method = "GET" if scope["type"] == "websocket" else _method(scope["method"])
         self._figures.count(
             "fiveobs_monitor_requests_total",

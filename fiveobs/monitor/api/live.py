@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Qu
 from fastapi.responses import Response
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotation
 
-from fiveobs.monitor.api.dependencies import ProjectScope, Scope, TheStore, require
+from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.problems import invalid
 from fiveobs.monitor.live.events import newest_key
 from fiveobs.monitor.live.hub import Hub
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STREAM",
-    "JobId",
     "LastEvent",
     "TheHub",
     "begin",
@@ -76,10 +75,6 @@ Status: TypeAlias = Literal[
     "Cancelled",
     "Interrupted",
     "Lost",
-]
-JobId: TypeAlias = Annotated[
-    str,
-    Path(alias="jobId", min_length=1, max_length=_MOST_CHARS, description="The job identifier"),
 ]
 
 
@@ -302,7 +297,7 @@ async def stream_project(
 
 
 @router.get(
-    "/job/{jobId}/events",
+    f"{JOB}/events",
     summary="Stream a job's events",
     response_class=Response,
     responses=STREAM,
@@ -342,7 +337,7 @@ async def socket_of_project(
     await Socket(the_hub, chosen, after, owner=owner).serve(websocket)
 
 
-@router.websocket("/job/{jobId}/events/ws")
+@router.websocket(f"{JOB}/events/ws")
 async def socket_of_job(
     *,
     websocket: WebSocket,

@@ -16,8 +16,7 @@ from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the
 
 from fiveobs.exceptions import BadInputError
 from fiveobs.monitor.access import TokenRow, good_token
-from fiveobs.monitor.api.dependencies import ProjectScope, Scope, TheStore, require
-from fiveobs.monitor.api.live import JobId
+from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.problems import invalid
 from fiveobs.monitor.api.tracking import Moment
 from fiveobs.monitor.live.events import events_by_key
@@ -111,7 +110,7 @@ TheTrials: TypeAlias = Annotated[Trials, Depends(trials)]
 
 
 @router.post(
-    "/job/{jobId}/subscribe",
+    f"{JOB}/subscribe",
     summary="Subscribe to job events",
     status_code=201,
     dependencies=[_MAY_CHANGE],

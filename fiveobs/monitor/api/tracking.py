@@ -12,10 +12,11 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeAlias
 
 import orjson
-from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from pydantic import BeforeValidator, WithJsonSchema
 
-from fiveobs.monitor.api.dependencies import Scope, require
+from fiveobs.monitor.api.dependencies import JOB, JobId, Scope, require
+from fiveobs.monitor.api.problems import invalid
 from fiveobs.monitor.tracker import Batch, LogFilter, Tracker
 from fiveobs.monitor.tracking.logs import LEVELS
 from fiveobs.monitor.tracking.metrics import METRICS
@@ -30,7 +31,6 @@ from fiveobs.monitor.tracking.models import (
 from fiveobs.monitor.tracking.timeline import Granularity
 
 __all__ = [
-    "JobId",
     "get_batch",
     "get_dependencies",
     "get_logs",
@@ -43,8 +43,6 @@ __all__ = [
 
 #: Jobs that can be named in one request, and that are answered where none is.
 MOST_JOBS, DEFAULT_JOBS = 1_000, 100
-#: Longest id, in characters.
-_MOST_ID = 256
 _INTERVALS_S = {"1m": 60, "5m": 300, "15m": 900}
 _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
@@ -93,9 +91,6 @@ Moment: TypeAlias = Annotated[
     int, BeforeValidator(_to_us), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 Answers: TypeAlias = Annotated[Tracker, Depends(tracker)]
-JobId: TypeAlias = Annotated[
-    str, Path(alias="jobId", min_length=1, max_length=_MOST_ID, description="The job identifier")
-]
 Level: TypeAlias = Literal["DEBUG", "INFO", "WARN", "ERROR"]
 Status: TypeAlias = Literal[
     "Running",
@@ -140,7 +135,7 @@ def _logs_responses() -> dict[int | str, dict[str, Any]]:
 
 
 @router.get(
-    "/job/{jobId}/logs",
+    f"{JOB}/logs",
     summary="Get job execution logs",
     response_model=LogsAnswer,
     responses=_logs_responses(),
@@ -182,7 +177,7 @@ def get_logs(
         raise _unknown(job_id) from exc
 
 
-@router.get("/job/{jobId}/progress", summary="Track job progress", responses=_example("progress"))
+@router.get(f"{JOB}/progress", summary="Track job progress", responses=_example("progress"))
 def get_progress(*, scope: Scope, answers: Answers, job_id: JobId) -> ProgressAnswer:
     """How far the job is, stage by stage, and when it is expected to end."""
     try:
@@ -191,9 +186,7 @@ def get_progress(*, scope: Scope, answers: Answers, job_id: JobId) -> ProgressAn
         raise _unknown(job_id) from exc
 
 
-@router.get(
-    "/job/{jobId}/timeline", summary="Get job execution timeline", responses=_example("timeline")
-)
+@router.get(f"{JOB}/timeline", summary="Get job execution timeline", responses=_example("timeline"))
 def get_timeline(
     *,
     scope: Scope,
@@ -216,9 +209,7 @@ def get_timeline(
         raise _unknown(job_id) from exc
 
 
-@router.get(
-    "/job/{jobId}/metrics", summary="Get job performance metrics", responses=_example("metrics")
-)
+@router.get(f"{JOB}/metrics", summary="Get job performance metrics", responses=_example("metrics"))
 def get_metrics(
     *,
     scope: Scope,
@@ -257,14 +248,14 @@ def _wanted(metrics: str | None) -> tuple[str, ...]:
     wanted = tuple(_comma_separated(metrics))
     wrong = [each for each in wanted if each not in METRICS]
     if wrong or not wanted:
-        raise HTTPException(
-            422, f"metrics: {(wrong or [metrics])[0]!r} is none: valid are {', '.join(METRICS)}"
+        raise invalid(
+            "query", "metrics", (wrong or [metrics])[0], f"valid are {', '.join(METRICS)}"
         )
     return wanted
 
 
 @router.get(
-    "/job/{jobId}/dependencies",
+    f"{JOB}/dependencies",
     summary="Get job dependencies",
     responses=_example("dependencies"),
 )
@@ -283,8 +274,13 @@ def get_batch(
     answers: Answers,
     response: Response,
     job_ids: Annotated[
-        str | None,
-        Query(alias="jobIds", description="Comma-separated; the newest jobs if left out"),
+        list[str] | None,
+        Query(
+            alias="jobIds",
+            max_length=MOST_JOBS,
+            description="Given once: comma-separated. Repeated: each is one id, commas included. "
+            "The newest jobs if left out",
+        ),
     ] = None,
     status: Annotated[Status | None, Query(description="Only jobs in this status")] = None,
     submitted_by: Annotated[
@@ -318,12 +314,12 @@ def get_batch(
     )
 
 
-def _ids(job_ids: str | None) -> list[str] | None:
-    if job_ids is None:
+def _ids(given: list[str] | None) -> list[str] | None:
+    if given is None:
         return None
-    found = _comma_separated(job_ids)
+    found = _comma_separated(given[0]) if len(given) == 1 else list(filter(None, given))
+    if not found:
+        raise invalid("query", "jobIds", given[0], "it names no job: leave it out to mean any")
     if len(found) > MOST_JOBS:
-        raise HTTPException(
-            422, f"jobIds: {len(found)} ids are too many: at most {MOST_JOBS} in one request"
-        )
+        raise invalid("query", "jobIds", found, f"valid are 1 to {MOST_JOBS} ids in one request")
     return found
