@@ -19,6 +19,7 @@ from fiveobs._version import __version__
 from fiveobs.monitor.access import Access
 from fiveobs.monitor.api import (
     control,
+    document,
     health,
     live,
     openapi,
@@ -75,10 +76,12 @@ def create_app(
         # It would answer with a redirect to whatever the Host header says.
         redirect_slashes=False,
         responses=problems.RESPONSES,
+        # The function's name: short, and the same as long as nobody renames it.
+        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
         middleware=_middleware(settings, access, figures),
     )
-    app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
+    app.openapi = lambda: document.describe(app)  # type: ignore[method-assign]
     for name, value in (("store", store), ("settings", settings), ("services", services)):
         setattr(app.state, name, value)
     app.state.figures = figures

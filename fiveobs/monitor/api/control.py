@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from pydantic.alias_generators import to_camel
 
 from fiveobs._control import Action
+from fiveobs.monitor.api.asked import known_query
 from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.problems import ProblemError
 from fiveobs.monitor.control import (
@@ -58,7 +59,7 @@ Reason: TypeAlias = Annotated[str, StringConstraints(max_length=1_000, pattern=r
 router = APIRouter(
     prefix="/api/{tenantId}/{projectId}/execution",
     tags=["Control"],
-    dependencies=[Depends(require("operator"))],
+    dependencies=[Depends(require("operator")), Depends(known_query)],
 )
 
 

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Qu
 from fastapi.responses import Response
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotation
 
+from fiveobs.monitor.api.asked import known_query
 from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.problems import invalid
 from fiveobs.monitor.live.events import newest_key
@@ -59,7 +60,7 @@ _STATUSES = {word: status for status, word in STATUS_WORDS.items()}
 router = APIRouter(
     prefix="/api/{tenantId}/{projectId}/execution",
     tags=["Live events"],
-    dependencies=[Depends(require("viewer"))],
+    dependencies=[Depends(require("viewer")), Depends(known_query)],
 )
 
 Text: TypeAlias = Annotated[str, Path(max_length=_MOST_CHARS)]

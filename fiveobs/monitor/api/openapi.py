@@ -1,4 +1,4 @@
-"""The OpenAPI document of the routes, with what all of them share, and a page to read it on.
+"""Gives the OpenAPI document, and a page to read it on.
 
 The page is made here, without scripts and without anything from elsewhere, so that it works where
 there is no internet, and under the strictest content security policy.
@@ -13,77 +13,14 @@ from html import escape
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, Request
-from fastapi.openapi.utils import get_openapi
+from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
-from fiveobs.monitor.api import problems
-from fiveobs.monitor.api.access import OPEN_PATHS
-from fiveobs.monitor.api.routes import role_of, routes_of
+from fiveobs.monitor.api.document import describe, operations
 
-__all__ = ["describe", "get_document", "get_page", "router"]
+__all__ = ["get_document", "get_page", "router"]
 
 router = APIRouter(include_in_schema=False)
-
-_DESCRIPTION = """\
-Answers for every job: what it does, did and will do. Every request needs a bearer token
-(`fiveobs token create`), save for health; what a token does not show is answered as not there.
-Errors are problem details (RFC 9457). Times are RFC 3339, UTC.
-"""
-_TAGS = [
-    {"name": "Tracking", "description": "What jobs do, did and will do."},
-    {"name": "Live events", "description": "Events as they happen, over SSE and WebSocket."},
-    {"name": "Subscriptions", "description": "Events sent to you: webhooks."},
-    {"name": "Control", "description": "Stop, pause and resume jobs."},
-    {"name": "Monitor", "description": "How the monitor itself is."},
-]
-_SECURITY = {
-    "bearer": {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "A token of `fiveobs token create`.",
-    }
-}
-
-
-def describe(app: FastAPI) -> dict[str, Any]:
-    """The document; made once."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            summary="Five tracks of observability for background jobs",
-            description=_DESCRIPTION,
-            routes=app.routes,
-            tags=_tags(app),
-        )
-        components = document.setdefault("components", {})
-        components.setdefault("schemas", {})["Problem"] = problems.SCHEMA
-        components["securitySchemes"] = _SECURITY
-        document["security"] = [{"bearer": []}]
-        _say_roles(app, document)
-        app.openapi_schema = document
-    return app.openapi_schema
-
-
-def _tags(app: FastAPI) -> list[dict[str, Any]]:
-    used = {str(tag) for route in routes_of(app) for tag in getattr(route, "tags", None) or ()}
-    return [tag for tag in _TAGS if tag["name"] in used]
-
-
-def _say_roles(app: FastAPI, document: Mapping[str, Any]) -> None:
-    """Say of each operation who may use it."""
-    for route in routes_of(app):
-        operations = document["paths"].get(getattr(route, "path_format", None), {})
-        for method in getattr(route, "methods", None) or ():
-            operation = operations.get(method.lower())
-            if operation is None:
-                continue
-            if route.path in OPEN_PATHS:
-                operation["security"] = [{}, {"bearer": []}]
-                operation.get("responses", {}).pop("403", None)
-            elif role := role_of(route):
-                operation["x-fiveobs-role"] = role
 
 
 @router.get("/openapi.json")
@@ -119,10 +56,9 @@ _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode(
 def _page(document: Mapping[str, Any]) -> str:
     info = document["info"]
     groups: dict[str, list[str]] = {}
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            tag = (operation.get("tags") or ["Other"])[0]
-            groups.setdefault(tag, []).append(_operation(document, method, path, operation))
+    for path, method, operation in operations(document):
+        tag = (operation.get("tags") or ["Other"])[0]
+        groups.setdefault(tag, []).append(_operation(document, method, path, operation))
     body = "".join(f"<h2>{escape(tag)}</h2>{''.join(found)}" for tag, found in groups.items())
     title = f"{escape(info['title'])} {escape(info['version'])}"
     return (

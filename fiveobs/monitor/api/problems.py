@@ -6,7 +6,7 @@ only the route itself can judge. Our own failures are answered by `fiveobs.monit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from fiveobs._report import report
 from fiveobs.monitor.api.routes import methods_of_path
+from fiveobs.monitor.api.valid import operation_of, schema_of, valid
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -32,6 +33,7 @@ __all__ = [
     "install",
     "invalid",
     "problem",
+    "unknown_parameters",
     "unreachable",
 ]
 
@@ -44,6 +46,8 @@ _MOST_DIGITS = 15
 #: Parts of names whose values are not repeated.
 _SECRET = ("token", "secret", "password", "authorization", "credential", "key")
 _MOST_ERRORS = 50
+#: Kinds of errors whose message was written for whoever asks.
+_OURS = frozenset({"value_error", "assertion_error", "missing_here"})
 
 #: What a problem looks like, for the OpenAPI document.
 SCHEMA: dict[str, Any] = {
@@ -131,6 +135,19 @@ def invalid(where: str, name: str, value: object, valid: str) -> ProblemError:
     return ProblemError(422, f"{name}: {shown!r} cannot be used: {valid}", errors=[error])
 
 
+def unknown_parameters(names: Sequence[str], known: Sequence[str]) -> ProblemError:
+    """Parameters of the query that a route does not have: they may be slips.
+
+    Args:
+        names: What was sent.
+        known: What the route has.
+    """
+    valid_are = f"valid are {', '.join(known)}" if known else "this has none"
+    detail = f"there is no such parameter: {valid_are}"
+    errors = [{"in": "query", "name": name, "detail": detail} for name in names[:_MOST_ERRORS]]
+    return ProblemError(422, "; ".join(map(_sentence, errors[:5])), errors=errors)
+
+
 def problem(
     status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any
 ) -> Response:
@@ -183,26 +200,49 @@ def _more_than_the_title(connection: HTTPConnection, headers: Mapping[str, str])
     return f"there is no {path!r}: /docs has all paths"
 
 
-async def _wrong(_request: HTTPConnection, error: Any) -> Response:
-    found = [_error(each) for each in error.errors()[:_MOST_ERRORS]]
-    return problem(422, "; ".join(_sentence(each) for each in found[:5]), errors=found)
+async def _wrong(connection: HTTPConnection, error: Any) -> Response:
+    document = connection.app.openapi()
+    path = getattr(connection.scope.get("route"), "path_format", "")
+    operation = operation_of(document, path, connection.scope.get("method"))
+    found = [_error(document, operation, each) for each in error.errors()[:_MOST_ERRORS]]
+    return problem(422, "; ".join(map(_sentence, found[:5])), errors=found)
 
 
 async def _unreachable(_request: HTTPConnection, error: Exception) -> Response:
     return unreachable(error)
 
 
-def _error(found: Mapping[str, Any]) -> dict[str, Any]:
+def _error(
+    document: Mapping[str, Any], operation: Mapping[str, Any], found: Mapping[str, Any]
+) -> dict[str, Any]:
     """One error of pydantic's in our words."""
-    where, *path = found["loc"] or ("body",)
+    where, *path = loc = found["loc"] or ("body",)
     name = ".".join(map(str, path)) or "body"
     if found["type"] == "json_invalid":
         reason = found.get("ctx", {}).get("error", "")
         return {"in": "body", "name": "body", "detail": f"valid is JSON: {reason}".rstrip(": ")}
-    error = {"in": where, "name": name, "detail": _plain(found["msg"])}
-    if found["type"] != "missing":
+    if found["type"] == "extra_forbidden":
+        detail = _no_such_field(schema_of(document, operation, loc[:-1]))
+    else:
+        schema = schema_of(document, operation, loc)
+        detail = _detail(found, valid(document, schema) if schema else "")
+    error = {"in": where, "name": name, "detail": detail}
+    if not found["type"].startswith("missing"):
         error["value"] = _shown(name, found.get("input"))
     return error
+
+
+def _no_such_field(parent: Mapping[str, Any] | None) -> str:
+    names = ", ".join((parent or {}).get("properties", ()))
+    return f"there is no such field: valid are {names}" if names else "there is no such field"
+
+
+def _detail(found: Mapping[str, Any], would_be_valid: str) -> str:
+    """What is wrong, and what would be valid: a validator of ours has said so itself."""
+    kind = found["type"]
+    if kind in _OURS or not would_be_valid:
+        return _plain(found["msg"])
+    return f"it is missing: {would_be_valid}" if kind == "missing" else would_be_valid
 
 
 def _plain(message: str) -> str:

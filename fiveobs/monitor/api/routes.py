@@ -10,7 +10,7 @@ from fastapi import routing
 from fiveobs.monitor.access import ROLES
 from fiveobs.monitor.api.dependencies import Require
 
-__all__ = ["methods_of_path", "role_of", "routes_of"]
+__all__ = ["methods_of_path", "query_names", "role_of", "routes_of"]
 
 
 def routes_of(app: Any) -> Iterator[Any]:
@@ -37,6 +37,18 @@ def methods_of_path(app: Any, path: str) -> list[str]:
             for method in route.methods
         }
     )
+
+
+def query_names(route: Any) -> list[str]:
+    """The parameters of the query that a route takes, by their names in a request."""
+    return list(dict.fromkeys(_asked(route.dependant)))
+
+
+def _asked(dependant: Any) -> Iterator[str]:
+    for each in dependant.query_params:
+        yield each.alias
+    for each in dependant.dependencies:
+        yield from _asked(each)
 
 
 def _required(dependant: Any) -> Iterator[str]:

@@ -10,6 +10,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, HTTPException, WebSocket
 from fastapi.responses import Response
 
+from fiveobs.monitor.api.asked import known_query
 from fiveobs.monitor.api.dependencies import ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.live import STREAM, LastEvent, TheHub, begin, room_in
 from fiveobs.monitor.api.subscriptions import SubscriptionId, found
@@ -26,7 +27,7 @@ __all__ = ["router", "socket_of_subscription", "stream_subscription"]
 router = APIRouter(
     prefix="/api/{tenantId}/{projectId}/execution",
     tags=["Live events"],
-    dependencies=[Depends(require("viewer"))],
+    dependencies=[Depends(require("viewer")), Depends(known_query)],
 )
 
 

@@ -16,9 +16,9 @@ from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the
 
 from fiveobs.exceptions import BadInputError
 from fiveobs.monitor.access import TokenRow, good_token
+from fiveobs.monitor.api.asked import Moment, in_order, known_query
 from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.problems import invalid
-from fiveobs.monitor.api.tracking import Moment
 from fiveobs.monitor.live.events import events_by_key
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.reading import job_by_id
@@ -68,7 +68,11 @@ __all__ = [
 _MOST_ACTIVE = 1_000
 _MOST_LISTED = 1_000
 
-router = APIRouter(prefix="/api/{tenantId}/{projectId}/execution", tags=["Subscriptions"])
+router = APIRouter(
+    prefix="/api/{tenantId}/{projectId}/execution",
+    tags=["Subscriptions"],
+    dependencies=[Depends(known_query)],
+)
 _MAY_READ, _MAY_CHANGE = Depends(require("viewer")), Depends(require("operator"))
 
 SubscriptionId: TypeAlias = Annotated[
@@ -364,6 +368,7 @@ def replay_deliveries(
 ) -> ReplayAnswer:
     """Try again, from the beginning of the schedule, under the same ``webhook-id``."""
     asked = request or ReplayRequest()
+    in_order("body", asked.from_time, asked.to_time)
     now_us = _now_us()
     with store.writing() as connection:
         row = _mine(scope, _webhook(connection, scope, subscription_id))

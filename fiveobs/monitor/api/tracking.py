@@ -5,16 +5,14 @@ Reads only; runs in threads, because the store's drivers block.
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeAlias
 
 import orjson
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from pydantic import BeforeValidator, WithJsonSchema
 
+from fiveobs.monitor.api.asked import Moment, in_order, known_query
 from fiveobs.monitor.api.dependencies import JOB, JobId, Scope, require
 from fiveobs.monitor.api.problems import invalid
 from fiveobs.monitor.tracker import Batch, LogFilter, Tracker
@@ -44,17 +42,13 @@ __all__ = [
 #: Jobs that can be named in one request, and that are answered where none is.
 MOST_JOBS, DEFAULT_JOBS = 1_000, 100
 _INTERVALS_S = {"1m": 60, "5m": 300, "15m": 900}
-_RFC3339 = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
-)
 #: For the document: what `_wanted` takes, and says more clearly.
 _METRICS_PATTERN = "^({0})(,({0}))*$".format("|".join(METRICS))
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 router = APIRouter(
     prefix="/api/{tenantId}/{projectId}/execution",
     tags=["Tracking"],
-    dependencies=[Depends(require("viewer"))],
+    dependencies=[Depends(require("viewer")), Depends(known_query)],
 )
 
 
@@ -67,29 +61,10 @@ def tracker(request: Request) -> Tracker:
     return found
 
 
-def _to_us(value: object) -> int:
-    """RFC 3339 to microseconds since 1970.
-
-    Raises:
-        ValueError: It is none, or has no time zone.
-    """
-    text = value.replace(" ", "+") if isinstance(value, str) and value.count("T") else value
-    if not isinstance(text, str) or not _RFC3339.fullmatch(text):
-        raise ValueError("not a time as in RFC 3339, for example 2024-01-20T10:30:00Z")
-    try:
-        return (datetime.fromisoformat(text.upper()) - _EPOCH) // timedelta(microseconds=1)
-    except (ValueError, OverflowError) as exc:
-        raise ValueError(f"not a time that there is: {exc}") from exc
-
-
 def _comma_separated(value: object) -> list[str]:
     return [part for part in (each.strip() for each in str(value).split(",")) if part]
 
 
-#: In the query RFC 3339, here microseconds since 1970.
-Moment: TypeAlias = Annotated[
-    int, BeforeValidator(_to_us), WithJsonSchema({"type": "string", "format": "date-time"})
-]
 Answers: TypeAlias = Annotated[Tracker, Depends(tracker)]
 Level: TypeAlias = Literal["DEBUG", "INFO", "WARN", "ERROR"]
 Status: TypeAlias = Literal[
@@ -167,6 +142,7 @@ def get_logs(
     ] = "structured",
 ) -> Any:
     """Every event and log line of the job: progress, warnings, errors and figures included."""
+    in_order("query", from_time, to_time)
     wanted = LogFilter(LEVELS[level], from_time, to_time, limit)
     try:
         if log_format == "raw":

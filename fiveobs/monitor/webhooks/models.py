@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from fiveobs.monitor.live.events import LiveEvent
 from fiveobs.monitor.tracking.human import as_time
@@ -31,6 +40,8 @@ __all__ = [
 
 DEFAULT_LIFETIME_S, MAX_LIFETIME_S = 8 * 3600, 30 * 24 * 3600
 _MAX_TOKEN_CHARS = 4_096
+_URLS = "URLs that begin with https:// or http://"
+_WEBHOOK_ONLY = "leave it out: it is for subscriptions of type webhook"
 #: Headers that say something else than who sends.
 _RESERVED_HEADERS = frozenset(
     {
@@ -71,6 +82,14 @@ Token: TypeAlias = Annotated[
 ]
 
 
+def _wrong(kind: str, name: str, text: str, value: object = None) -> ValidationError:
+    """An error of one field that only shows beside others, to be raised by a model's validator."""
+    error = PydanticCustomError(kind, "{text}", {"text": text})
+    return ValidationError.from_exception_data(
+        "request", [InitErrorDetails(type=error, loc=(name,), input=value)]
+    )
+
+
 class RequestModel(Model):
     """A part of a request: what is not known is refused, because it may be a slip."""
 
@@ -105,9 +124,10 @@ class Authentication(RequestModel):
     @model_validator(mode="after")
     def _has_token(self) -> Authentication:
         if self.type != "none" and self.token is None:
-            raise ValueError("token: it is missing: valid is what the receiver asks for")
+            raise _wrong("missing_here", "token", f"it is missing: {self.type} needs one")
         if self.type == "basic" and ":" not in (self.token or ""):
-            raise ValueError("token: valid is user and password with a colon between them")
+            text = "valid is user and password with a colon between them"
+            raise _wrong("value_error", "token", text, "***")
         return self
 
 
@@ -127,9 +147,10 @@ class SubscribeRequest(RequestModel):
     def _fits_together(self) -> SubscribeRequest:
         is_webhook = self.subscription_type == "webhook"
         if is_webhook and self.webhook_url is None:
-            raise ValueError("webhookUrl: it is missing: a webhook needs one")
-        if not is_webhook and (self.webhook_url or self.authentication):
-            raise ValueError("webhookUrl, authentication: valid for a webhook only")
+            raise _wrong("missing_here", "webhookUrl", f"it is missing: valid are {_URLS}")
+        for name in () if is_webhook else ("webhook_url", "authentication"):
+            if (value := getattr(self, name)) is not None:
+                raise _wrong("value_error", to_camel(name), _WEBHOOK_ONLY, value)
         return self
 
     def choice(self) -> Choice:
