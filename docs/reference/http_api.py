@@ -23,7 +23,9 @@ it from Python, and [`fiveobs jobs`, `job` and `watch`](cli.md) in the terminal.
   project a token sees nothing: what is there is answered like what is not.
 - Times are RFC 3339 in UTC. Beside what is written for people (`"2.3 GB"`) stands the number with
   its unit (`memoryUsageBytes`). What is not known is `null`, or left out where the table says so.
-- Fields may be added in any version; ignore those that you do not know.
+- Parameters and fields of a request that a route does not know are refused: they may be slips. An
+  id in a path is percent-encoded, so that it may hold anything, `/` as `%2F` included.
+- Fields may be added to answers in any version; ignore those that you do not know.
 """
 _PROBLEM_HEAD = """
 ## Problems
@@ -32,24 +34,34 @@ Whatever is refused is answered with `application/problem+json` (RFC 9457):
 
 """
 _METHODS = ("get", "post", "put", "patch", "delete")
+_WEBSOCKETS = "x-fiveobs-websockets"
+#: Statuses that any route can answer with, whatever it is asked.
+_ANYWHERE = ("4XX", "5XX")
+_PROBLEM = "application/problem+json"
 _REF = "#/components/schemas/"
 
 
 def page(document: Document) -> str:
     """The whole page."""
     groups: dict[str, list[str]] = {}
-    for path, routes in document["paths"].items():
-        for method in _METHODS:
-            if method in routes:
-                route = routes[method]
-                tag = next(iter(route.get("tags", ())), "Other")
-                groups.setdefault(tag, []).append(_route(document, method, path, route))
+    for method, path, route in _routes(document):
+        tag = next(iter(route.get("tags", ())), "Other")
+        groups.setdefault(tag, []).append(_route(document, method, path, route))
     about = {each["name"]: each.get("description", "") for each in document.get("tags", ())}
     sections = "".join(
         f"\n## {tag}\n{_paragraph(about.get(tag, ''))}{''.join(routes)}"
         for tag, routes in groups.items()
     )
     return _HEAD + sections + _problems(document) + _schemas(document)
+
+
+def _routes(document: Document) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, routes in document["paths"].items():
+        for method in _METHODS:
+            if method in routes:
+                yield method.upper(), path, routes[method]
+    for path, route in document[_WEBSOCKETS].items():
+        yield "WebSocket", path, route
 
 
 def _paragraph(text: str) -> str:
@@ -59,7 +71,7 @@ def _paragraph(text: str) -> str:
 def _route(document: Document, method: str, path: str, route: dict[str, Any]) -> str:
     role = route.get("x-fiveobs-role")
     title = f"\n### {route.get('summary') or route['operationId']}\n"
-    first = f"\n`{method.upper()} {path}`{f' ({role})' if role else ''}\n"
+    first = f"\n`{method} {path}`{f' ({role})' if role else ''}\n"
     return (
         title
         + first
@@ -67,20 +79,27 @@ def _route(document: Document, method: str, path: str, route: dict[str, Any]) ->
         + _parameters(route)
         + _body(document, route)
         + "".join(_answers(document, route))
+        + _refusals(route)
     )
 
 
 def _parameters(route: dict[str, Any]) -> str:
-    """Those of the query and the headers; the path shows its own."""
+    """Those of the path, the query and the headers."""
     rows = [
-        f"| `{each['name']}`{' (header)' if each['in'] == 'header' else ''} "
+        f"| `{each['name']}`{'' if each['in'] == 'query' else ' (' + each['in'] + ')'} "
         f"| {_type(each['schema'])} | {_default(each['schema'])} "
         f"| {_cell(each.get('description', ''))} |\n"
-        for each in route.get("parameters", ())
-        if each["in"] != "path"
+        for each in sorted(route.get("parameters", ()), key=_place)
     ]
     head = "\n| Parameter | Type | Default | |\n|---|---|---|---|\n"
     return head + "".join(rows) if rows else ""
+
+
+def _place(parameter: dict[str, Any]) -> int:
+    """Path first, from the left to the right; then as the route has them."""
+    order = ("tenantId", "projectId", "jobId", "subscriptionId")
+    is_path = parameter["in"] == "path"
+    return order.index(parameter["name"]) if is_path else len(order)
 
 
 def _body(document: Document, route: dict[str, Any]) -> str:
@@ -92,14 +111,43 @@ def _body(document: Document, route: dict[str, Any]) -> str:
 
 def _answers(document: Document, route: dict[str, Any]) -> Iterator[str]:
     for status, answer in route.get("responses", {}).items():
-        if not status.startswith("2"):
+        if status >= "4":
             continue
-        if not answer.get("content"):
+        if status == "101":
+            yield f"\nAnswer {status}: {_lower(answer['description'])}\n"
+        elif not answer.get("content"):
             yield f"\nAnswer {status}: nothing\n"
         for media_type, content in answer.get("content", {}).items():
             schema = content.get("schema", {})
             kind = _type(schema) if media_type == "application/json" else f"`{media_type}`"
-            yield f"\nAnswer {status}: {kind}\n{_example(document, content)}"
+            yield f"\nAnswer {status}: {kind}{_headers(answer)}\n{_example(document, content)}"
+
+
+def _headers(answer: dict[str, Any]) -> str:
+    """What stands in the headers of an answer."""
+    found = [
+        f"`{name}` ({_lower(each['description'])})"
+        for name, each in answer.get("headers", {}).items()
+    ]
+    return f", with the header {', '.join(found)}" if found else ""
+
+
+def _refusals(route: dict[str, Any]) -> str:
+    """The statuses of its problems; what is said of one for this route alone stands beside it."""
+    found = [
+        f"{status} ({_lower(answer['description'])})" if status == "409" else status
+        for status, answer in route.get("responses", {}).items()
+        if status >= "4" and status not in _ANYWHERE and _is_problem(answer)
+    ]
+    return f"\n[Problems](#problems): {', '.join(found)}\n" if found else ""
+
+
+def _is_problem(answer: dict[str, Any]) -> bool:
+    return _PROBLEM in answer.get("content", {})
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _example(document: Document, content: dict[str, Any]) -> str:
@@ -117,7 +165,26 @@ def _example(document: Document, content: dict[str, Any]) -> str:
 
 
 def _problems(document: Document) -> str:
-    return _PROBLEM_HEAD + _fields(document["components"]["schemas"]["Problem"])
+    fields = _fields(document["components"]["schemas"]["Problem"])
+    return _PROBLEM_HEAD + fields + _statuses(document)
+
+
+def _statuses(document: Document) -> str:
+    """What each status means, its headers, and an example."""
+    found: dict[str, tuple[str, str, Any]] = {}
+    for _method, _path, route in _routes(document):
+        for status, answer in route.get("responses", {}).items():
+            if _is_problem(answer):
+                meaning = "Depends on the route" if status == "409" else answer["description"]
+                headers = ", ".join(f"`{name}`" for name in answer.get("headers", {}))
+                example = answer["content"][_PROBLEM].get("example", {})
+                found.setdefault(status, (meaning, headers, example))
+    rows = "".join(
+        f"| {status} | {_cell(meaning)} | {headers} | {_cell(str(example.get('detail', '')))} |\n"
+        for status, (meaning, headers, example) in sorted(found.items())
+    )
+    table = f"\n| Status | Meaning | Headers | For example |\n|---|---|---|---|\n{rows}"
+    return table + _example(document, {"example": found["422"][2]})
 
 
 # --- types -------------------------------------------------------------------------------------

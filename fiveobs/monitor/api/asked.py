@@ -1,4 +1,4 @@
-"""What a request may ask for, where one parameter alone cannot say: its names, and its times."""
+"""What a request may ask for, where one parameter's type cannot say: names, times, addresses."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Annotated, TypeAlias
 from pydantic import BeforeValidator, WithJsonSchema
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotation
 
+from fiveobs.exceptions import BadInputError
 from fiveobs.monitor.api.problems import invalid, unknown_parameters
 from fiveobs.monitor.api.routes import query_names
 from fiveobs.monitor.tracking.human import as_time
+from fiveobs.monitor.webhooks.guard import Guard, to_target
 
-__all__ = ["Moment", "in_order", "known_query"]
+__all__ = ["Moment", "check_url", "in_order", "known_query"]
 
 _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
@@ -68,3 +70,28 @@ def known_query(connection: HTTPConnection) -> None:
     unknown = [name for name in connection.query_params if name not in known]
     if unknown:
         raise unknown_parameters(unknown, known)
+
+
+def check_url(guard: Guard, url: str) -> None:
+    """Refuse a webhook's URL that can be seen to be wrong; names are resolved to send something.
+
+    Raises:
+        ProblemError: It is: 422.
+    """
+    try:
+        target = to_target(url)
+    except BadInputError as exc:
+        shown = "***" if "@" in url else url
+        raise invalid("body", "webhookUrl", shown, str(exc).removeprefix("webhookUrl: ")) from exc
+    host = target.host.rstrip(".")
+    is_literal = ":" in host or host.replace(".", "").isdecimal()
+    is_local = host == "localhost" or host.endswith(".localhost")
+    literal = "127.0.0.1" if is_local else host
+    if (is_literal or is_local) and not guard.may_reach(literal):
+        raise invalid(
+            "body",
+            "webhookUrl",
+            url,
+            "webhooks may not reach that address; FIVEOBS_WEBHOOK_ALLOWED_NETWORKS says which "
+            "private ones they may",
+        )

@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 from fiveobs._control import Action
 from fiveobs.monitor.api.asked import known_query
 from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore, require
-from fiveobs.monitor.api.problems import ProblemError
+from fiveobs.monitor.api.problems import ProblemError, described
 from fiveobs.monitor.control import (
     Asked,
     AuditRow,
@@ -180,21 +180,7 @@ _Controls: TypeAlias = Annotated[Control, Depends(_control)]
 _STATUSES = {"Queued": "received", "Running": "running", "Paused": "paused"}
 _SHOWN = {status: shown for shown, status in _STATUSES.items()}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
-    409: {
-        "description": "The job's state does not allow it",
-        "content": {
-            "application/problem+json": {
-                "schema": {"$ref": "#/components/schemas/Problem"},
-                "example": {
-                    "type": "about:blank",
-                    "title": "Conflict",
-                    "status": 409,
-                    "detail": "the job is completed: there is nothing to stop",
-                    "jobStatus": "Completed",
-                },
-            }
-        },
-    }
+    409: described("The job's state does not allow it; `jobStatus` says which it is")
 }
 
 

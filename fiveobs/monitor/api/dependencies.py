@@ -135,7 +135,6 @@ def project(
             min_length=1,
             max_length=_MOST_ID,
             description="The tenant identifier",
-            examples=["default"],
         ),
     ],
     project_id: Annotated[
@@ -145,7 +144,6 @@ def project(
             min_length=1,
             max_length=_MOST_ID,
             description="The project identifier",
-            examples=["default"],
         ),
     ],
 ) -> ProjectScope:

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.responses import Response
 
-from fiveobs.monitor.api import problems
+from fiveobs.monitor.api import examples, problems
 from fiveobs.monitor.api.access import OPEN_PATHS
 from fiveobs.monitor.api.routes import role_of, routes_of
 
@@ -47,6 +47,12 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
         "the subprotocol `cloudevents.json`"
     }
 }
+#: Answers of one WebSocket only.
+_REFUSED: dict[str, dict[int | str, dict[str, Any]]] = {
+    "socket_of_subscription": {
+        409: problems.described("The subscription is not active, or not of type websocket")
+    }
+}
 #: Answers of most routes that these cannot give: they take no parameters and need no role.
 _IMPOSSIBLE = {
     "/healthz": ("403", "404", "422"),
@@ -69,6 +75,7 @@ def describe(app: FastAPI) -> Document:
         _say_roles(app, document)
         for _path, _method, operation in operations(document):
             _simplify(operation)
+            examples.add(operation)
         app.openapi_schema = _with_whole_bounds(document)
     return app.openapi_schema
 
@@ -127,7 +134,7 @@ def _as_request(route: Any, tags: list[Any] | None) -> APIRoute:
         methods=["GET"],
         operation_id=route.name,
         response_class=Response,
-        responses={**problems.RESPONSES, **_ACCEPTED},
+        responses={**problems.RESPONSES, **_ACCEPTED, **_REFUSED.get(route.name, {})},
         summary=(route.endpoint.__doc__ or route.name).partition("\n")[0].rstrip("."),
         tags=tags,
     )
@@ -150,7 +157,8 @@ def _say_roles(app: FastAPI, document: Document) -> None:
 
 
 def _simplify(operation: dict[str, Any]) -> None:
-    """A parameter that may be left out is left out and never null."""
+    """Answers in order, and a parameter that may be left out is left out and never null."""
+    operation["responses"] = dict(sorted(operation["responses"].items()))
     for each in operation.get("parameters", ()):
         kinds = [kind for kind in each["schema"].get("anyOf", ()) if kind.get("type") != "null"]
         if len(kinds) == 1:

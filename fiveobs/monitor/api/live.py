@@ -113,7 +113,6 @@ def filters(
             max_length=_MOST_NAMES,
             description="Event types, repeated or comma-separated; a star at the end stands for "
             "anything: job.*",
-            examples=[["job.*", "stage.completed"]],
         ),
     ] = None,
     level: Annotated[Level, Query(description="The least level")] = "DEBUG",

@@ -30,6 +30,7 @@ __all__ = [
     "RESPONSES",
     "SCHEMA",
     "ProblemError",
+    "described",
     "install",
     "invalid",
     "problem",
@@ -78,29 +79,45 @@ SCHEMA: dict[str, Any] = {
             },
         },
     },
-    "example": {
-        "type": "about:blank",
-        "title": "Not Found",
-        "status": 404,
-        "detail": "there is no job 'cc0e8400' in this project",
-    },
 }
 
 
-def _described(meaning: str) -> dict[str, Any]:
+def described(meaning: str, **headers: str) -> dict[str, Any]:
+    """A problem that a route can answer with, for the OpenAPI document.
+
+    Args:
+        meaning: What it means.
+        headers: By name, with ``_`` for ``-``, what each header of the answer says.
+    """
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": meaning, "content": {MEDIA_TYPE: {"schema": schema}}}
+    found: dict[str, Any] = {"description": meaning, "content": {MEDIA_TYPE: {"schema": schema}}}
+    if headers:
+        found["headers"] = {
+            name.replace("_", "-"): {
+                "description": says,
+                "schema": {"type": "integer" if name == "Retry_After" else "string"},
+            }
+            for name, says in headers.items()
+        }
+    return found
 
 
 #: The answers that every route can give beside its own.
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    401: _described("No token, or one that is not good"),
-    403: _described("The token's role does not allow this"),
-    404: _described("There is no such thing that this token shows"),
-    422: _described("A parameter or the body cannot be used"),
-    429: _described("Too many tokens that are not good came from this address"),
-    "4XX": _described("The request cannot be answered"),
-    "5XX": _described("The monitor cannot answer now"),
+    401: described("No token, or one that is not good", WWW_Authenticate="`Bearer`, and why"),
+    403: described("The token's role does not allow this"),
+    404: described("There is no such thing that this token shows"),
+    422: described("A parameter or the body cannot be used"),
+    429: described(
+        "Too many tokens that are not good came from this address",
+        Retry_After="Seconds until one is looked at again",
+    ),
+    503: described(
+        "The store cannot be reached, or something else is too busy",
+        Retry_After="Seconds after which another try is worth it, where that is known",
+    ),
+    "4XX": described("The request itself cannot be answered: too long, too large, too slow"),
+    "5XX": described("The monitor has failed"),
 }
 
 

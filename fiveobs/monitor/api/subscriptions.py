@@ -14,17 +14,16 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Response
 from pydantic import Field
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotation
 
-from fiveobs.exceptions import BadInputError
 from fiveobs.monitor.access import TokenRow, good_token
-from fiveobs.monitor.api.asked import Moment, in_order, known_query
+from fiveobs.monitor.api.asked import Moment, check_url, in_order, known_query
 from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore, require
-from fiveobs.monitor.api.problems import invalid
+from fiveobs.monitor.api.problems import described
 from fiveobs.monitor.live.events import events_by_key
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.reading import job_by_id
 from fiveobs.monitor.tracking.human import US
 from fiveobs.monitor.webhooks import subscriptions as stored
-from fiveobs.monitor.webhooks.guard import Guard, to_target
+from fiveobs.monitor.webhooks.guard import Guard
 from fiveobs.monitor.webhooks.models import (
     DeliveriesAnswer,
     DeliveryCounts,
@@ -82,9 +81,23 @@ SubscriptionId: TypeAlias = Annotated[
         min_length=1,
         max_length=64,
         description="The subscription identifier",
-        examples=["sub-123e8400-e29b-41d4-a716-446655440000"],
     ),
 ]
+_CONFLICT: dict[int | str, dict[str, Any]] = {
+    409: described("The subscription's type or state does not allow it")
+}
+_MADE: dict[int | str, dict[str, Any]] = {
+    201: {
+        "headers": {
+            "Location": {
+                "description": "The path of the subscription",
+                "schema": {"type": "string", "format": "uri-reference"},
+                "required": True,
+            }
+        }
+    },
+    409: described("The project has as many active subscriptions as it may"),
+}
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=_MOST_LISTED, description="How many at most")]
 
 
@@ -117,6 +130,7 @@ TheTrials: TypeAlias = Annotated[Trials, Depends(trials)]
     f"{JOB}/subscribe",
     summary="Subscribe to job events",
     status_code=201,
+    responses=_MADE,
     dependencies=[_MAY_CHANGE],
 )
 def subscribe_to_job(
@@ -138,6 +152,7 @@ def subscribe_to_job(
     "/subscribe",
     summary="Subscribe to a project's events",
     status_code=201,
+    responses=_MADE,
     dependencies=[_MAY_CHANGE],
 )
 def subscribe_to_project(
@@ -168,7 +183,7 @@ def _subscribe(
     job_key: int | None,
 ) -> NewSubscriptionAnswer:
     if is_webhook := request.subscription_type == stored.WEBHOOK:
-        _check_url(given.guard, request.webhook_url or "")
+        check_url(given.guard, request.webhook_url or "")
     now_us, choice, authentication = _now_us(), request.choice(), request.authentication
     with store.writing() as connection:
         token = _token(connection, scope)
@@ -207,27 +222,6 @@ def _token(connection: Connection, scope: ProjectScope) -> TokenRow:
 def _capped(at_us: int, token: TokenRow) -> int:
     """A subscription lasts no longer than its token."""
     return at_us if token.expires_at_us is None else min(at_us, token.expires_at_us)
-
-
-def _check_url(guard: Guard, url: str) -> None:
-    """Refuse what can be seen to be wrong; names are resolved when something is sent."""
-    try:
-        target = to_target(url)
-    except BadInputError as exc:
-        shown = "***" if "@" in url else url
-        raise invalid("body", "webhookUrl", shown, str(exc).removeprefix("webhookUrl: ")) from exc
-    host = target.host.rstrip(".")
-    is_literal = ":" in host or host.replace(".", "").isdecimal()
-    is_local = host == "localhost" or host.endswith(".localhost")
-    literal = "127.0.0.1" if is_local else host
-    if (is_literal or is_local) and not guard.may_reach(literal):
-        raise invalid(
-            "body",
-            "webhookUrl",
-            url,
-            "webhooks may not reach that address; FIVEOBS_WEBHOOK_ALLOWED_NETWORKS says which "
-            "private ones they may",
-        )
 
 
 # --- looking -----------------------------------------------------------------------------------
@@ -331,6 +325,7 @@ def delete_subscription(*, scope: Scope, store: TheStore, subscription_id: Subsc
 @router.post(
     "/subscriptions/{subscriptionId}/enable",
     summary="Enable a disabled subscription",
+    responses=_CONFLICT,
     dependencies=[_MAY_CHANGE],
 )
 def enable_subscription(
@@ -357,6 +352,7 @@ def enable_subscription(
 @router.post(
     "/subscriptions/{subscriptionId}/replay",
     summary="Deliver again what was given up",
+    responses=_CONFLICT,
     dependencies=[_MAY_CHANGE],
 )
 def replay_deliveries(
@@ -393,6 +389,7 @@ def replay_deliveries(
 @router.post(
     "/subscriptions/{subscriptionId}/test",
     summary="Send a test to a subscriber",
+    responses=_CONFLICT,
     dependencies=[_MAY_CHANGE],
 )
 async def send_test(

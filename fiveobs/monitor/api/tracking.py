@@ -5,11 +5,8 @@ Reads only; runs in threads, because the store's drivers block.
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeAlias
 
-import orjson
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
 from fiveobs.monitor.api.asked import Moment, in_order, known_query
@@ -80,18 +77,6 @@ Status: TypeAlias = Literal[
 ]
 
 
-@cache
-def _examples() -> dict[str, Any]:
-    text = files("fiveobs.monitor.tracking").joinpath("examples.json").read_bytes()
-    found: dict[str, Any] = orjson.loads(text)
-    return found
-
-
-def _example(name: str) -> dict[int | str, dict[str, Any]]:
-    """The published example of an answer, for the OpenAPI document."""
-    return {200: {"content": {"application/json": {"example": _examples()[name]}}}}
-
-
 def _unknown(job_id: str) -> HTTPException:
     return HTTPException(404, f"there is no job {job_id!r} in this project")
 
@@ -102,18 +87,28 @@ _RAW_EXAMPLE = (
 )
 
 
-def _logs_responses() -> dict[int | str, dict[str, Any]]:
-    found = _example("logs")
-    text = {"schema": {"type": "string"}, "example": _RAW_EXAMPLE}
-    found[200]["content"]["text/plain"] = text
-    return found
+_LOGS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/plain": {"schema": {"type": "string"}, "example": _RAW_EXAMPLE}},
+    }
+}
+_BATCH: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            "Refresh": {
+                "description": "Seconds: what `refreshInterval` said",
+                "schema": {"type": "integer", "minimum": 1, "maximum": 3_600},
+            }
+        }
+    }
+}
 
 
 @router.get(
     f"{JOB}/logs",
     summary="Get job execution logs",
     response_model=LogsAnswer,
-    responses=_logs_responses(),
+    responses=_LOGS,
 )
 def get_logs(
     *,
@@ -153,7 +148,10 @@ def get_logs(
         raise _unknown(job_id) from exc
 
 
-@router.get(f"{JOB}/progress", summary="Track job progress", responses=_example("progress"))
+@router.get(
+    f"{JOB}/progress",
+    summary="Track job progress",
+)
 def get_progress(*, scope: Scope, answers: Answers, job_id: JobId) -> ProgressAnswer:
     """How far the job is, stage by stage, and when it is expected to end."""
     try:
@@ -162,7 +160,10 @@ def get_progress(*, scope: Scope, answers: Answers, job_id: JobId) -> ProgressAn
         raise _unknown(job_id) from exc
 
 
-@router.get(f"{JOB}/timeline", summary="Get job execution timeline", responses=_example("timeline"))
+@router.get(
+    f"{JOB}/timeline",
+    summary="Get job execution timeline",
+)
 def get_timeline(
     *,
     scope: Scope,
@@ -185,7 +186,10 @@ def get_timeline(
         raise _unknown(job_id) from exc
 
 
-@router.get(f"{JOB}/metrics", summary="Get job performance metrics", responses=_example("metrics"))
+@router.get(
+    f"{JOB}/metrics",
+    summary="Get job performance metrics",
+)
 def get_metrics(
     *,
     scope: Scope,
@@ -233,7 +237,6 @@ def _wanted(metrics: str | None) -> tuple[str, ...]:
 @router.get(
     f"{JOB}/dependencies",
     summary="Get job dependencies",
-    responses=_example("dependencies"),
 )
 def get_dependencies(*, scope: Scope, answers: Answers, job_id: JobId) -> DependenciesAnswer:
     """Jobs and resources that the job needs, jobs that need it, and what keeps it waiting."""
@@ -243,7 +246,7 @@ def get_dependencies(*, scope: Scope, answers: Answers, job_id: JobId) -> Depend
         raise _unknown(job_id) from exc
 
 
-@router.get("/tracking/batch", summary="Track multiple jobs", responses=_example("batch"))
+@router.get("/tracking/batch", summary="Track multiple jobs", responses=_BATCH)
 def get_batch(
     *,
     scope: Scope,
