@@ -94,6 +94,11 @@ repeat: $(VENV)/.ready-peers ## run the peer and fault suites TIMES times, and s
 soak: $(VENV)/.ready-test ## workers at full speed while receivers come and go (ARGS="--seconds 3600 --seed 7")
 	$(RUN) -m tests.faults.soak $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.ready-test ## ask a monitor 100,000 made-up things (FIVEOBS_FUZZ_REQUESTS, FIVEOBS_FUZZ_SEED)
+	FIVEOBS_FUZZ_REQUESTS=$${FIVEOBS_FUZZ_REQUESTS:-100000} \
+	  $(RUN) -m pytest -q -s tests/unit/monitor/test_fuzzing.py $(ARGS)
+
 .PHONY: test-all
 test-all: $(VENV)/.ready-peers ## run every test, peers, faults and slow ones included
 	$(RUN) -m pytest -q tests $(ARGS)

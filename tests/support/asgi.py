@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["WEBSOCKET", "Answer", "ask"]
+__all__ = ["WEBSOCKET", "Answer", "ask", "asked"]
 
 #: In the place of a method.
 WEBSOCKET = "WEBSOCKET"
@@ -38,6 +38,10 @@ class _Exchange:
         self.headers: dict[str, str] = {}
         self.body = bytearray()
         self.done = asyncio.Event()
+        #: The client has gone.
+        self.left = asyncio.Event()
+        #: Something was begun that goes on until the client leaves.
+        self.is_endless = False
 
     async def receive_http(self) -> dict[str, Any]:
         if self.status == 0 and self._chunks is not None:
@@ -46,13 +50,13 @@ class _Exchange:
             if not more:
                 self._chunks = None
             return {"type": "http.request", "body": body, "more_body": more}
-        await self.done.wait()
+        await self.left.wait()
         return {"type": "http.disconnect"}
 
     async def receive_websocket(self) -> dict[str, Any]:
         if self.status == 0:
             return {"type": "websocket.connect"}
-        await self.done.wait()
+        await self.left.wait()
         return {"type": "websocket.disconnect", "code": 1001}
 
     async def send(self, message: dict[str, Any]) -> None:
@@ -61,6 +65,7 @@ class _Exchange:
             self.status = message["status"]
             self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
             if self.headers.get("content-type", "").startswith("text/event-stream"):
+                self.is_endless = True
                 self.done.set()
         elif kind == "http.response.body":
             self.body += message.get("body", b"")
@@ -68,7 +73,10 @@ class _Exchange:
                 self.done.set()
         elif kind == "accept":
             self.status = 101
+            self.is_endless = True
             self.done.set()
+        elif kind == "send":
+            self.body += message["text"].encode()
         elif kind == "close":
             self.status = self.status or 403
             self.done.set()
@@ -97,13 +105,46 @@ def ask(
         client: The caller's address.
         chunk_bytes: The size of a chunk.
     """
+
+    async def alone() -> Answer:
+        async with app.router.lifespan_context(app):
+            return await asked(
+                app,
+                method,
+                url,
+                token=token,
+                headers=headers,
+                body=body,
+                client=client,
+                chunk_bytes=chunk_bytes,
+            )
+
+    return asyncio.run(alone())
+
+
+async def asked(
+    app: Any,
+    method: str,
+    url: str,
+    *,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    client: str = "203.0.113.7",
+    chunk_bytes: int = 1 << 20,
+    listen_s: float = 0.0,
+) -> Answer:
+    """Ask once inside of the application's lifespan, as `ask` does.
+
+    To an answer that has no end it listens for ``listen_s`` seconds.
+    """
     given = {"host": "monitor", **(headers or {})}
     if token is not None:
         given["authorization"] = f"Bearer {token}"
     if body:
         given.setdefault("transfer-encoding", "chunked")
         given.setdefault("content-type", "application/json")
-    return asyncio.run(_ask(app, _scope(method, url, given, client), body, chunk_bytes))
+    return await _ask(app, _scope(method, url, given, client), body, chunk_bytes, listen_s)
 
 
 def _scope(method: str, url: str, headers: Mapping[str, str], client: str) -> dict[str, Any]:
@@ -132,14 +173,19 @@ def _scope(method: str, url: str, headers: Mapping[str, str], client: str) -> di
     return scope
 
 
-async def _ask(app: Any, scope: dict[str, Any], body: bytes, chunk_bytes: int) -> Answer:
+async def _ask(
+    app: Any, scope: dict[str, Any], body: bytes, chunk_bytes: int, listen_s: float
+) -> Answer:
     exchange = _Exchange(body, chunk_bytes)
     is_websocket = scope["type"] == "websocket"
     receive = exchange.receive_websocket if is_websocket else exchange.receive_http
-    async with app.router.lifespan_context(app), asyncio.timeout(_TIMEOUT_S):
+    async with asyncio.timeout(_TIMEOUT_S):
         answering = asyncio.create_task(app(scope, receive, exchange.send))
         waiting = asyncio.create_task(exchange.done.wait())
         await asyncio.wait({answering, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if exchange.is_endless and listen_s:
+            await asyncio.wait({answering}, timeout=listen_s)
+        exchange.left.set()
         waiting.cancel()
         answering.cancel()
         await asyncio.gather(answering, waiting, return_exceptions=True)

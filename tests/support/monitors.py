@@ -25,7 +25,7 @@ from fiveobs.monitor.tracker import Tracker
 from tests.support import tracked_jobs
 from tests.support.workers import until
 
-__all__ = ["Monitor", "monitor", "serve", "serving_app"]
+__all__ = ["Monitor", "monitor", "serve", "served", "serving_app"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _LISTENS = re.compile(r"listens on (\S+)")
@@ -77,14 +77,15 @@ def monitor(home: Path, *, port: int = 0, at_tracked_time: bool = False) -> Iter
         app.state.tracker = Tracker(store, now=tracked_jobs.now_s)
     token = create_token(store, name="test", role="admin").token
     try:
-        with _served(app, port) as url:
+        with served(app, port) as url:
             yield Monitor(url=url, token=token, home=home, store=store, app=app)
     finally:
         store.close()
 
 
 @contextlib.contextmanager
-def _served(app: Any, port: int) -> Iterator[str]:
+def served(app: Any, port: int = 0) -> Iterator[str]:
+    """Serve an application over HTTP; where it listens."""
     with serving_app(app, port) as (host, taken):
         yield f"http://{host}:{taken}"
 

@@ -24,6 +24,7 @@ from fiveobs.monitor.api.valid import operation_of, schema_of, valid
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import HTTPConnection
+    from starlette.types import Receive, Scope, Send
 
 __all__ = [
     "MEDIA_TYPE",
@@ -189,11 +190,17 @@ def unreachable(error: Exception) -> Response:
 
 def install(app: FastAPI) -> None:
     """Have every error of an application answered as a problem."""
+    app.router.default = _not_found
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _wrong)
     app.add_exception_handler(WebSocketRequestValidationError, _wrong)
     for kind in (OperationalError, InterfaceError, PoolTimeoutError):
         app.add_exception_handler(kind, _unreachable)
+
+
+async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Of a WebSocket, too, which the framework would close without a word."""
+    raise HTTPException(HTTPStatus.NOT_FOUND)
 
 
 async def _refused(connection: HTTPConnection, error: Any) -> Response:

@@ -94,7 +94,7 @@ def methods_of(route: Any) -> list[str]:
 def all_routes(app: Any) -> list[tuple[str, str, str | None]]:
     """Method, path and role of all that there is."""
     return [
-        (method, route.path, role_of(route))
+        (method, route.path_format, role_of(route))
         for route in routes_of(app)
         for method in methods_of(route)
         if route.path not in OPEN_PATHS

@@ -178,6 +178,7 @@ def test_a_websocket_is_refused_with_a_problem(app: Any, token: str) -> None:
     """Before it is accepted, a WebSocket is answered like a request."""
     problem(ask(app, WEBSOCKET, "/socket/a/b"), 401)
     problem(ask(app, WEBSOCKET, "/socket/a/b", token=token), 404)
+    assert "/docs" in problem(ask(app, WEBSOCKET, "/nothing", token=token), 404)["detail"]
 
 
 # --- limits ------------------------------------------------------------------------------------
