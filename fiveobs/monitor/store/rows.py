@@ -53,6 +53,7 @@ class AttemptRow(NamedTuple):
     worker_key: int | None
     received_at_us: int | None
     progress_at_us: int | None
+    percent_at_us: int | None
     queue_wait_s: float | None
     percent: float | None
     done: float | None

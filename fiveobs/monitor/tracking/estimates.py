@@ -58,7 +58,11 @@ class StagePlan:
 
 
 def estimate(tracked: Tracked) -> Estimate | None:
-    """How long a running job will still take; ``None`` if nothing is known about that."""
+    """How long a running job will still take; ``None`` if nothing is known about that.
+
+    A method whose prediction has come to pass while the job goes on was wrong: the next one has
+    its say.
+    """
     if not tracked.is_running or tracked.elapsed_s is None:
         return None
     return (
@@ -77,36 +81,72 @@ def to_come_s(history: History) -> tuple[float, float, float] | None:
 
 
 def _by_stages(tracked: Tracked) -> Estimate | None:
-    """What is left of the running stage, and the usual duration of each stage to come."""
-    if not tracked.planned:
+    """What is left of the running stage, and what those to come took in past runs."""
+    current, pending = tracked.current, tuple(stage.name for stage in tracked.pending)
+    if not tracked.planned or (current is None and not pending):
         return None
-    pending = tuple(stage.name for stage in tracked.pending)
-    usual = [tracked.history.stage_median_s(name) for name in pending]
-    current = tracked.current
-    left_s = stage_left_s(tracked, current) if current is not None else 0.0
-    if left_s is None or None in usual or (current is None and not pending):
+    if current is None:
+        return _estimate_of_stages(tracked.history.rests_s(pending))
+    counted_s = _counted_left_s(tracked, current)
+    if counted_s is not None:
+        return _by_count(tracked.history, current.stage, counted_s, pending)
+    if tracked.history.stage_median_s(current.stage) is None:
         return None
-    rests = tracked.history.rests_s(pending)
-    if len(rests) < MIN_RUNS:
+    rests = tracked.history.rests_s(pending, current.stage, _in_stage_s(tracked, current))
+    return _estimate_of_stages(rests, MIN_LONGER)
+
+
+def _by_count(
+    history: History, stage: str, left_s: float, pending: tuple[str, ...]
+) -> Estimate | None:
+    """The running stage's count says what is left of it; that varies as the whole of it does."""
+    usual_s = history.stage_median_s(stage)
+    joint = history.rests_s(pending, stage, weight=left_s / usual_s) if usual_s else []
+    if len(joint) >= MIN_RUNS:
+        return _estimate_of_stages(joint)
+    rests = history.rests_s(pending) if pending else []
+    if pending and len(rests) < MIN_RUNS:
+        return None
+    left_s += median(rests) if rests else 0.0
+    return Estimate(method="stages", remaining_s=left_s, low_s=None, high_s=None, runs=len(rests))
+
+
+def _estimate_of_stages(rests: list[float], least: int = MIN_RUNS) -> Estimate | None:
+    """From what was left in past runs at this point."""
+    if len(rests) < least:
         return None
     return Estimate(
         method="stages",
-        remaining_s=left_s + sum(each or 0.0 for each in usual),
-        low_s=left_s + quantile(rests, LOW),
-        high_s=left_s + quantile(rests, HIGH),
+        remaining_s=median(rests),
+        low_s=quantile(rests, LOW),
+        high_s=quantile(rests, HIGH),
         runs=len(rests),
     )
 
 
 def stage_left_s(tracked: Tracked, row: StageRow) -> float | None:
-    """Seconds left of a running stage: by its count, or else by how long it usually takes."""
-    since_s = max(tracked.now_us - (row.updated_at_us or tracked.now_us), 0) / US
-    if row.eta_s is not None:
-        return max(row.eta_s - since_s, 0.0)
-    usual = tracked.history.stage_median_s(row.stage)
-    if usual is None or row.started_at_us is None:
+    """Seconds left of a running stage: by its count, or else as long as past ones took longer.
+
+    ``None`` where neither says that anything is left.
+    """
+    counted_s = _counted_left_s(tracked, row)
+    if counted_s is not None:
+        return counted_s
+    longer = tracked.history.rests_s((), row.stage, _in_stage_s(tracked, row))
+    is_known = tracked.history.stage_median_s(row.stage) is not None
+    return median(longer) if is_known and len(longer) >= MIN_LONGER else None
+
+
+def _counted_left_s(tracked: Tracked, row: StageRow) -> float | None:
+    """What a stage's count leads to; ``None`` without one, or if it should have ended by now."""
+    if row.eta_s is None:
         return None
-    return max(usual - (tracked.now_us - row.started_at_us) / US, 0.0)
+    left_s = row.eta_s - max(tracked.now_us - (row.updated_at_us or tracked.now_us), 0) / US
+    return left_s if left_s > 0 else None
+
+
+def _in_stage_s(tracked: Tracked, row: StageRow) -> float:
+    return max(tracked.now_us - (row.started_at_us or tracked.now_us), 0) / US
 
 
 def _by_progress(tracked: Tracked, elapsed_s: float) -> Estimate | None:
@@ -117,30 +157,31 @@ def _by_progress(tracked: Tracked, elapsed_s: float) -> Estimate | None:
     at_this_rate_s = _elapsed_at_progress_s(tracked, elapsed_s) / share
     longer = tracked.history.longer_than(elapsed_s)
     if len(tracked.history.runs) < MIN_RUNS or len(longer) < MIN_LONGER:
-        left_s = max(at_this_rate_s - elapsed_s, 0.0)
+        left_s = at_this_rate_s - elapsed_s
+        if left_s <= 0:
+            return None
         return Estimate(method="progress", remaining_s=left_s, low_s=None, high_s=None, runs=0)
 
     def left_if(past_s: float) -> float:
-        return max(share * at_this_rate_s + (1 - share) * past_s - elapsed_s, 0.0)
+        return share * at_this_rate_s + (1 - share) * past_s - elapsed_s
 
+    if left_if(median(longer)) <= 0:
+        return None
     return Estimate(
         method="progress+history",
         remaining_s=left_if(median(longer)),
-        low_s=left_if(quantile(longer, LOW)),
+        low_s=max(left_if(quantile(longer, LOW)), 0.0),
         high_s=left_if(quantile(longer, HIGH)),
         runs=len(longer),
     )
 
 
 def _elapsed_at_progress_s(tracked: Tracked, elapsed_s: float) -> float:
-    """How long it had run when it last said how far it is."""
-    attempt = tracked.attempt
-    has_said = attempt is not None and attempt.percent is not None
-    said_us = attempt.progress_at_us if attempt is not None and has_said else None
-    started_us = tracked.job.started_at_us
-    if said_us is None or started_us is None or said_us <= started_us:
+    """How long it had run when it was last known how far it is."""
+    known_us, started_us = tracked.percent_at_us, tracked.job.started_at_us
+    if known_us is None or started_us is None or known_us <= started_us:
         return elapsed_s
-    return min((said_us - started_us) / US, elapsed_s)
+    return min((known_us - started_us) / US, elapsed_s)
 
 
 def _by_history(history: History, elapsed_s: float) -> Estimate | None:
@@ -172,6 +213,8 @@ def plan_stages(tracked: Tracked, whole: Estimate | None) -> list[StagePlan]:
     current = tracked.current
     at_us, plan = tracked.now_us, []
     left_s = stage_left_s(tracked, current) if current is not None else 0.0
+    if left_s is not None and whole is not None:
+        left_s = min(left_s, whole.remaining_s)
     pending = tracked.pending
     durations = _durations_s(tracked, pending, left_s, whole)
     if current is not None and left_s is not None:
@@ -196,7 +239,7 @@ def _durations_s(
     if left_s is None:
         return []
     usual = [tracked.history.stage_median_s(stage.name) for stage in pending]
-    if whole is not None and whole.method != "stages":
+    if whole is not None:
         rest_s = max(whole.remaining_s - left_s, 0.0)
         weights = [each for each in usual if each]
         if len(weights) < len(pending):

@@ -57,13 +57,37 @@ class History:
         """The durations of those runs that took longer, in seconds, the shortest first."""
         return self._sorted_s[bisect_right(self._sorted_s, elapsed_s) :]
 
-    def rests_s(self, stages: tuple[str, ...]) -> list[float]:
-        """How long these stages took together, in seconds, in those runs that had them all."""
-        if stages not in self._known:
-            runs = [run.stages for run in self.runs if all(name in run.stages for name in stages)]
-            self._known[stages] = sorted(sum(run[name] for name in stages) for run in runs)
-        found: list[float] = self._known[stages]
-        return found
+    def rests_s(
+        self,
+        stages: tuple[str, ...],
+        current: str | None = None,
+        elapsed_s: float = 0.0,
+        *,
+        weight: float = 1.0,
+    ) -> list[float]:
+        """How long these stages took together, in seconds, in those runs that had them all.
+
+        Args:
+            stages: Those to come.
+            current: One that runs: what was left of it is added.
+            elapsed_s: How long it has run; runs in which it was over by then are left out.
+            weight: What the duration of that one is multiplied by.
+        """
+        key = current, stages
+        if key not in self._known:
+            needed = stages if current is None else (current, *stages)
+            runs = [run.stages for run in self.runs if all(name in run.stages for name in needed)]
+            rests = (sum(run[name] for name in stages) for run in runs)
+            firsts = (run[current] if current is not None else 0.0 for run in runs)
+            self._known[key] = list(zip(firsts, rests, strict=True))
+        pairs: list[tuple[float, float]] = self._known[key]
+        if current is None:
+            return [rest_s for _, rest_s in pairs]
+        return [
+            weight * first_s - elapsed_s + rest_s
+            for first_s, rest_s in pairs
+            if first_s > elapsed_s
+        ]
 
     def stage_durations_s(self, stage: str) -> list[float]:
         """How long a stage took in those runs that had it, in seconds."""

@@ -135,17 +135,40 @@ class Tracked:
             return 100.0
         return row.percent
 
-    @cached_property
+    @property
     def percent(self) -> float | None:
-        """How far it is, 0 to 100: as it said, or else by its stages; ``None`` if neither."""
+        """How far it is, 0 to 100: as it said, or by its stages; ``None`` if neither."""
+        return self._percent_and_when[0]
+
+    @property
+    def percent_at_us(self) -> int | None:
+        """When it was known to be that far; ``None`` if it is not known to be anywhere."""
+        return self._percent_and_when[1]
+
+    @cached_property
+    def _percent_and_when(self) -> tuple[float | None, int | None]:
+        """What was said stands until its stages lead further."""
         if self.job.status == "completed":
-            return 100.0
+            return 100.0, self.job.ended_at_us
         said = self.attempt.percent if self.attempt else None
+        said_us = self.attempt.percent_at_us if self.attempt else None
+        by_stages, moved_us = self._percent_by_stages(), self._stages_moved_us
+        is_behind = said is None or (by_stages or 0.0) > said
+        if by_stages is not None and is_behind and (moved_us or 0) >= (said_us or 0):
+            return by_stages, moved_us
         if said is not None:
-            return said
-        if self.job.status == "received":
-            return 0.0
-        return self._percent_by_stages()
+            return said, said_us
+        return (0.0, None) if self.job.status == "received" else (None, None)
+
+    @property
+    def _stages_moved_us(self) -> int | None:
+        """When one of its stages was last heard of."""
+        times = (
+            at
+            for row in self.stages
+            for at in (row.started_at_us, row.updated_at_us, row.ended_at_us)
+        )
+        return max((at for at in times if at is not None), default=None)
 
     def _percent_by_stages(self) -> float | None:
         """By the share of its announced stages, each as long as it usually is, or else alike."""

@@ -39,11 +39,12 @@ def running(
     planned: str | None = None,
     stages: tuple[StageRow, ...] = (),
     status: str = "running",
+    **known: Any,
 ) -> Tracked:
     started_us = NOW_US - round(elapsed_s * US)
     names = {"job_key": 1, "job_id": "j", "job_name": "n", "service": "s", "attempt": 1}
     times = {"created_at_us": started_us, "started_at_us": started_us, "updated_at_us": NOW_US}
-    attempt = row(AttemptRow, percent=percent, planned_stages=planned)
+    attempt = row(AttemptRow, percent=percent, planned_stages=planned, **known)
     return Tracked(
         job=row(JobRow, status=status, **names, **times),
         attempt=attempt,
@@ -282,3 +283,119 @@ def test_the_interval_covers_most_of_what_happens() -> None:
         within += found.low_s <= actual - actual / 4 <= found.high_s
     assert 0.7 < within / 500 < 0.9
     assert estimates.LOW < median([estimates.LOW, estimates.HIGH]) < estimates.HIGH
+
+
+def stages_of(*runs: dict[str, float]) -> History:
+    past = (
+        PastRun(duration_s=sum(each.values()), ended_at_us=number, stages=each)
+        for number, each in enumerate(runs)
+    )
+    return History(runs=tuple(past))
+
+
+def test_the_interval_of_stages_covers_most_of_what_happens() -> None:
+    """About eight in ten end within it, also when the last stage runs and nothing follows."""
+    chance = random.Random(11)
+
+    def run() -> dict[str, float]:
+        return {name: chance.lognormvariate(4, 0.4) for name in ("a", "b")}
+
+    past = stages_of(*(run() for _ in range(100)))
+    within = {"a": 0, "b": 0}
+    for name in within:
+        for _ in range(300):
+            actual = run()
+            in_stage_s = actual[name] / 4
+            rows = (stage("a", 1, 500.0, status="completed"),) if name == "b" else ()
+            rows += (stage(name, 2, in_stage_s),)
+            found = estimate(running(500, past=past, planned='["a","b"]', stages=rows))
+            assert found is not None
+            assert found.method == "stages"
+            assert found.low_s is not None
+            assert found.high_s is not None
+            left_s = actual[name] - in_stage_s + (actual["b"] if name == "a" else 0.0)
+            assert found.low_s <= found.remaining_s <= found.high_s
+            within[name] += found.low_s <= left_s <= found.high_s
+    assert all(0.7 < count / 300 < 0.92 for count in within.values()), within
+
+
+def test_runs_of_an_estimate_by_stages_are_those_it_used() -> None:
+    """Runs in which the running stage was over by now are not behind it."""
+    past = stages_of(*({"a": 10.0 * number} for number in range(1, 11)))
+    found = estimate(running(45, past=past, planned='["a"]', stages=(stage("a", 1, 45.0),)))
+    assert found is not None
+    assert (found.method, found.runs, found.remaining_s) == ("stages", 6, 30)
+
+
+def test_a_count_has_the_spread_of_past_stages() -> None:
+    """What a count leaves varies as the stage does; without a past there is no interval."""
+    past = stages_of(*({"a": each} for each in (50.0, 80.0, 100.0, 120.0, 150.0)))
+    counted = stage("a", 1, 50.0, eta_s=10.0, updated_at_us=NOW_US)
+    found = estimate(running(50, past=past, planned='["a"]', stages=(counted,)))
+    assert found is not None
+    assert (found.remaining_s, found.runs) == (10, 5)
+    assert (found.low_s, found.high_s) == (pytest.approx(6.2), pytest.approx(13.8))
+    alone = estimate(running(50, planned='["a"]', stages=(counted,)))
+    assert alone is not None
+    assert (alone.remaining_s, alone.low_s, alone.high_s, alone.runs) == (10, None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("tracked", "expected"),
+    [
+        (running(25, percent=50, percent_at_us=NOW_US - 15 * US), None),
+        (
+            running(25, percent=50, percent_at_us=NOW_US - 20 * US, past=history(*[30.0] * 5)),
+            ("history", 5),
+        ),
+        (
+            running(
+                60,
+                planned='["a"]',
+                stages=(stage("a", 1, 60.0, eta_s=10.0, updated_at_us=NOW_US - 20 * US),),
+            ),
+            None,
+        ),
+        (
+            running(
+                60,
+                planned='["a"]',
+                stages=(stage("a", 1, 60.0, eta_s=10.0, updated_at_us=NOW_US - 20 * US),),
+                past=history(*[70.0] * 5, stages={"a": 70.0}),
+            ),
+            ("stages", 10),
+        ),
+    ],
+    ids=["progress", "progress, with a past", "count", "count, with a past"],
+)
+def test_what_is_overdue_is_not_about_to_end(
+    tracked: Tracked, expected: tuple[str, float] | None
+) -> None:
+    """A prediction that has passed was wrong: another method has its say, or nobody."""
+    found = estimate(tracked)
+    assert (found and (found.method, found.remaining_s)) == expected
+
+
+def test_an_overdue_stage_has_no_expected_end() -> None:
+    """Nor has anything after it that is not known."""
+    late = stage("a", 1, 60.0, eta_s=10.0, updated_at_us=NOW_US - 20 * US)
+    tracked = running(60, planned='["a"]', stages=(late,))
+    assert plan_stages(tracked, estimate(tracked)) == []
+
+
+def test_progress_is_measured_at_its_own_moment() -> None:
+    """A later message without a percentage does not make the job look slower."""
+    known = {"percent": 50.0, "percent_at_us": NOW_US - 10 * US, "progress_at_us": NOW_US}
+    found = estimate(running(30, **known))
+    assert found is not None
+    assert found.remaining_s == 10
+
+
+def test_stages_lead_further_than_a_percentage_said_before() -> None:
+    """A percentage that was said once stands until the stages are further."""
+    done = stage("a", 1, 10.0, status="completed", ended_at_us=NOW_US - US)
+    half = stage("b", 2, 1.0, percent=50.0, updated_at_us=NOW_US)
+    known: dict[str, Any] = {"planned": '["a","b"]', "stages": (done, half)}
+    assert running(10, percent=10, percent_at_us=NOW_US - 5 * US, **known).percent == 75
+    assert running(10, percent=90, percent_at_us=NOW_US - 5 * US, **known).percent == 90
+    assert running(10, percent=10, percent_at_us=NOW_US + 1, **known).percent == 10
