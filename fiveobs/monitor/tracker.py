@@ -37,6 +37,7 @@ from fiveobs.monitor.tracking.queueing import (
     queue_estimate,
     system_health,
 )
+from fiveobs.monitor.tracking.throughput import PROGRESS_TYPES
 from fiveobs.monitor.tracking.timeline import (
     ALL_TYPES,
     MAJOR_TYPES,
@@ -148,7 +149,6 @@ class Tracker:
                 )
             return progress_answer(
                 tracked,
-                counts=reading.count_entries(connection, job.job_key),
                 measures=related.measures_of(connection, job.job_key, job.attempt),
                 activity=activity[0] if activity else None,
                 queued=self._queued(connection, [tracked]).get(job.job_key),
@@ -201,10 +201,9 @@ class Tracker:
             return metrics_answer(
                 tracked,
                 wanted=wanted,
-                counts=reading.count_entries(connection, tracked.job.job_key),
                 peak_bytes=peak,
                 samples=samples,
-                progress=_stage_progress(connection, tracked, MOST_SAMPLES + 1),
+                progress=_counts(connection, tracked, MOST_SAMPLES + 1, span[0]),
                 history=history,
             )
 
@@ -362,14 +361,14 @@ def _last_samples(
     return found
 
 
-def _stage_progress(
-    connection: Connection, tracked: Tracked, limit: int, from_us: int | None = None
-) -> list[EventRow]:
+def _counts(connection: Connection, tracked: Tracked, limit: int, from_us: int) -> list[EventRow]:
+    """The last events that say how much is done: of its stages, or of itself if none counts."""
+    by_itself = tracked.counted is None and tracked.done is not None
     return reading.events_of(
         connection,
         tracked.job.job_key,
         from_us=from_us,
-        event_types=("stage.progress", "stage.completed"),
+        event_types=("job.started", "job.progress") if by_itself else PROGRESS_TYPES,
         newest=True,
         limit=limit,
     )
@@ -385,8 +384,14 @@ def _history(
         if key is not None
         else []
     )
-    progress = _stage_progress(connection, tracked, _MOST_PROGRESS, from_us)
-    return historical(tracked, intervals, progress, wanted=wanted, interval_us=interval_us)
+    return historical(
+        tracked,
+        intervals,
+        _counts(connection, tracked, _MOST_PROGRESS, tracked.job.started_at_us or from_us),
+        wanted=wanted,
+        interval_us=interval_us,
+        from_us=from_us,
+    )
 
 
 def _around(connection: Connection, job: JobRow) -> Around:

@@ -19,6 +19,7 @@ from fiveobs.monitor.store.rows import (
     StageRow,
 )
 from fiveobs.monitor.store.schema import (
+    attempts,
     conditions,
     dependencies,
     jobs,
@@ -123,8 +124,12 @@ def conditions_of(connection: Connection, job_key: int) -> list[ConditionRow]:
 # --- what is like it ---------------------------------------------------------------------------
 
 
+_OF_ATTEMPT = ("done", "progress_at_us")
 _RUNS = (
-    select(*columns_of(RunRow, jobs))
+    select(*(attempts.c[name] if name in _OF_ATTEMPT else jobs.c[name] for name in RunRow._fields))
+    .join(
+        attempts, and_(attempts.c.job_key == jobs.c.job_key, attempts.c.attempt == jobs.c.attempt)
+    )
     .where(jobs.c.kind_key == bindparam("kind_key"), jobs.c.status == "completed")
     .where(jobs.c.ended_at_us.is_not(None), jobs.c.duration_s.is_not(None))
     .order_by(jobs.c.ended_at_us.desc())

@@ -97,6 +97,7 @@ class StageRow(NamedTuple):
     io_write_bytes: int | None
     network_receive_bytes: int | None
     network_transmit_bytes: int | None
+    error_type: str | None
     error_message: str | None
 
 
@@ -202,7 +203,11 @@ class RunRow(NamedTuple):
 
     job_key: int
     duration_s: float
+    started_at_us: int | None
     ended_at_us: int
+    #: How many it said are done, if it counted itself, and when.
+    done: float | None
+    progress_at_us: int | None
 
 
 class Backlog(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from fiveobs.monitor.tracking.estimates import estimate
-from fiveobs.monitor.tracking.history import MIN_RUNS
+from fiveobs.monitor.tracking.history import MIN_RUNS, History
 from fiveobs.monitor.tracking.human import number, percentile, rate, rounded_duration
 from fiveobs.monitor.tracking.models.metrics import Benchmarks, SimilarJobs
 from fiveobs.monitor.tracking.tracked import Tracked
@@ -25,9 +25,8 @@ def benchmarks(tracked: Tracked) -> Benchmarks:
     own_us = tracked.job.ended_at_us if tracked.job.status == "completed" else None
     runs = [run for run in tracked.history.runs if run.ended_at_us != own_us]
     durations = [run.duration_s for run in runs]
-    rates = [run.rate_per_s for run in runs if run.rate_per_s is not None]
     average_s = fmean(durations) if durations else None
-    average_rate = fmean(rates) if rates else None
+    average_rate = History(runs=tuple(runs)).rate_per_s(tracked.unit)
     similar = compare(_duration_s(tracked), durations)
     return Benchmarks(
         job_type=tracked.job.job_name,

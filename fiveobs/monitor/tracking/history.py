@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from fiveobs.monitor.store.rows import RunRow, StageRow
+from fiveobs.monitor.tracking.human import US
+from fiveobs.monitor.tracking.throughput import DEFAULT_UNIT, counted_in
 
 __all__ = ["MIN_RUNS", "MOST_RUNS", "History", "PastRun", "quantile", "to_history"]
 
@@ -27,10 +29,10 @@ class PastRun:
     ended_at_us: int
     #: How long each of its stages took, in seconds, by name.
     stages: Mapping[str, float] = field(default_factory=dict)
-    #: Units done a second in each stage, by name.
+    #: Units done a second in each stage, by its name and what it counted.
+    stage_rates: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    #: Units done a second by all stages that counted the same, by what that was.
     rates: Mapping[str, float] = field(default_factory=dict)
-    #: Units done by all stages a second of the run; ``None`` where no stage counted any.
-    rate_per_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,22 +97,23 @@ class History:
 
     def stage_median_s(self, stage: str) -> float | None:
         """How long a stage usually takes, in seconds; ``None`` below `MIN_RUNS`."""
-        return self._median("duration", stage, self.stage_durations_s)
-
-    def stage_rate_per_s(self, stage: str) -> float | None:
-        """How many units a stage usually does a second; ``None`` below `MIN_RUNS`."""
-        return self._median("rate", stage, self._stage_rates)
-
-    def _stage_rates(self, stage: str) -> list[float]:
-        return [run.rates[stage] for run in self.runs if stage in run.rates]
-
-    def _median(self, what: str, stage: str, values: Callable[[str], list[float]]) -> float | None:
-        key = what, stage, None
+        key = "median", stage
         if key not in self._known:
-            found = values(stage)
+            found = self.stage_durations_s(stage)
             self._known[key] = median(found) if len(found) >= MIN_RUNS else None
         known: float | None = self._known[key]
         return known
+
+    def stage_rate_per_s(self, stage: str, unit: str) -> float | None:
+        """How many of a unit a stage usually does a second; ``None`` below `MIN_RUNS`."""
+        found = [run.stage_rates.get((stage, unit)) for run in self.runs]
+        known = [each for each in found if each is not None]
+        return median(known) if len(known) >= MIN_RUNS else None
+
+    def rate_per_s(self, unit: str) -> float | None:
+        """How many of a unit a run does a second, on average; ``None`` below `MIN_RUNS`."""
+        known = [run.rates[unit] for run in self.runs if unit in run.rates]
+        return fmean(known) if len(known) >= MIN_RUNS else None
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -135,15 +138,23 @@ def to_history(runs: Sequence[RunRow], stages: Iterable[StageRow]) -> History:
 
 def _run(run: RunRow, stages: list[StageRow]) -> PastRun:
     durations: dict[str, float] = {}
-    done: dict[str, float] = {}
+    same: dict[tuple[str, str], list[StageRow]] = {}
     for stage in stages:
         durations[stage.stage] = durations.get(stage.stage, 0.0) + (stage.duration_s or 0.0)
-        done[stage.stage] = done.get(stage.stage, 0.0) + (stage.done or 0.0)
-    total = sum(done.values())
+        same.setdefault((stage.stage, stage.unit or DEFAULT_UNIT), []).append(stage)
+    stage_rates = {key: _rate_per_s(counted_in(rows, key[1])) for key, rows in same.items()}
+    rates = {unit: _rate_per_s(counted_in(stages, unit)) for _, unit in same}
+    if not any(rates.values()) and run.done and run.progress_at_us and run.started_at_us:
+        took_s = (run.progress_at_us - run.started_at_us) / US
+        rates = {DEFAULT_UNIT: run.done / took_s if took_s > 0 else None}
     return PastRun(
         duration_s=run.duration_s,
         ended_at_us=run.ended_at_us,
         stages=durations,
-        rates={name: done[name] / took for name, took in durations.items() if took and done[name]},
-        rate_per_s=total / run.duration_s if total and run.duration_s else None,
+        stage_rates={key: each for key, each in stage_rates.items() if each is not None},
+        rates={unit: each for unit, each in rates.items() if each is not None},
     )
+
+
+def _rate_per_s(work: tuple[float, float] | None) -> float | None:
+    return None if work is None else work[0] / work[1]

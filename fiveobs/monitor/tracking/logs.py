@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import orjson
 
@@ -18,14 +17,13 @@ from fiveobs.monitor.tracking.models.logs import (
     LogsSummary,
     TimeRange,
 )
+from fiveobs.monitor.tracking.said import details_of, in_time
 from fiveobs.monitor.tracking.tracked import Tracked
 
 __all__ = [
     "LEVELS",
     "completion_us",
-    "details_of",
     "estimate_model",
-    "in_time",
     "level_word",
     "logs_answer",
     "raw_logs",
@@ -38,17 +36,6 @@ LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR": 40}
 def level_word(level: int) -> str:
     """The API's word for a level of the store."""
     return next((word for word, least in reversed(LEVELS.items()) if level >= least), "DEBUG")
-
-
-def in_time(events: Iterable[EventRow]) -> list[EventRow]:
-    """In the order of their times: those of two processes may have come in the other way round."""
-    return sorted(events, key=lambda event: event.at_us)
-
-
-def details_of(event: EventRow) -> dict[str, Any]:
-    """What an event says beside its message."""
-    found = orjson.loads(event.data)
-    return found if isinstance(found, dict) else {"data": found}
 
 
 def logs_answer(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
-from fiveobs.monitor.store.rows import EntryCounts, EventRow, IntervalRow, SampleRow, StageRow
+from fiveobs.monitor.store.rows import EventRow, IntervalRow, SampleRow, StageRow
 from fiveobs.monitor.tracking.benchmarks import benchmarks
 from fiveobs.monitor.tracking.estimates import prediction_accuracy
-from fiveobs.monitor.tracking.human import US, Number, as_time, number, rounded_duration, size
-from fiveobs.monitor.tracking.logs import details_of
+from fiveobs.monitor.tracking.human import Number, as_time, number, rounded_duration, size
 from fiveobs.monitor.tracking.models.metrics import (
     CpuFigures,
     CurrentMetrics,
@@ -25,10 +23,11 @@ from fiveobs.monitor.tracking.models.metrics import (
     StageFigures,
 )
 from fiveobs.monitor.tracking.progress import added
+from fiveobs.monitor.tracking.throughput import rate_by_interval, rates, steps
 from fiveobs.monitor.tracking.tracked import Tracked
 from fiveobs.monitor.tracking.trends import direction
 
-__all__ = ["METRICS", "MOST_INTERVALS", "historical", "metrics_answer", "rates"]
+__all__ = ["METRICS", "MOST_INTERVALS", "historical", "metrics_answer"]
 
 #: What can be asked for.
 METRICS = ("cpu", "memory", "disk", "network", "throughput")
@@ -44,7 +43,6 @@ def metrics_answer(
     tracked: Tracked,
     *,
     wanted: Collection[str],
-    counts: EntryCounts,
     peak_bytes: int | None,
     samples: Sequence[SampleRow],
     progress: Sequence[EventRow],
@@ -55,13 +53,12 @@ def metrics_answer(
     Args:
         tracked: The job.
         wanted: Which of `METRICS`.
-        counts: Of its events, by level.
         peak_bytes: The most memory its worker had meanwhile.
         samples: Its worker's last heartbeats while it ran, the oldest first.
-        progress: The last ``stage.progress`` of its stage, the oldest first.
+        progress: Its last events that count, the oldest first.
         history: Figures by interval, if they were asked for.
     """
-    processing = _processing(tracked, counts)
+    processing = _processing(tracked)
     stages = _stages(tracked)
     return MetricsAnswer(
         job_id=tracked.job.job_id,
@@ -145,18 +142,19 @@ def _network(tracked: Tracked) -> NetworkFigures:
     )
 
 
-def _processing(tracked: Tracked, counts: EntryCounts) -> ProcessingFigures:
+def _processing(tracked: Tracked) -> ProcessingFigures:
     counted = tracked.counted
-    done = counted.done if counted is not None else None
-    usual = tracked.history.stage_rate_per_s(counted.stage) if counted is not None else None
-    now = counted.rate_per_s if counted is not None else None
+    work, now, usual = tracked.work, None, None
+    if counted is not None:
+        now = counted.rate_per_s
+        usual = tracked.history.stage_rate_per_s(counted.stage, tracked.unit)
     attempt = tracked.job.attempt
     return ProcessingFigures(
         records_per_second=number(tracked.rate_per_s),
-        records_processed=number(done),
-        total_records=number(counted.total) if counted is not None else None,
+        records_processed=number(tracked.done),
+        total_records=number(tracked.total),
         processing_efficiency=number(100 * now / usual, 1) if now is not None and usual else None,
-        error_rate=number(counts.error / done, 6) if done else None,
+        error_rate=number(tracked.errors / work[0], 6) if work is not None else None,
         retry_rate=number((attempt - 1) / attempt, 4),
     )
 
@@ -181,27 +179,6 @@ def _stages(tracked: Tracked) -> StageFigures:
 # --- over time ---------------------------------------------------------------------------------
 
 
-def rates(events: Iterable[EventRow]) -> list[tuple[int, float]]:
-    """Units a second between one ``stage.progress`` and the next of the same stage.
-
-    Returns:
-        When, in microseconds since 1970, and how many.
-    """
-    before: dict[Any, tuple[int, float]] = {}
-    found = []
-    for event in events:
-        details = details_of(event)
-        done = details.get("done")
-        if not isinstance(done, int | float):
-            continue
-        key = event.attempt, details.get("index")
-        last_us, last_done = before.get(key, (None, 0.0))
-        if last_us is not None and event.at_us > last_us and done >= last_done:
-            found.append((event.at_us, (done - last_done) * US / (event.at_us - last_us)))
-        before[key] = (event.at_us, done)
-    return found
-
-
 def historical(
     tracked: Tracked,
     intervals: Iterable[IntervalRow],
@@ -209,20 +186,21 @@ def historical(
     *,
     wanted: Collection[str],
     interval_us: int,
+    from_us: int,
 ) -> list[HistoricalMetric]:
     """The figures of each interval in which there were any.
 
     Args:
         tracked: The job.
         intervals: Its worker's means.
-        progress: Its ``stage.progress`` events, in order.
+        progress: Its events that count, in order.
         wanted: Which of `METRICS`.
         interval_us: How long an interval is, in microseconds.
+        from_us: When the history begins.
     """
     workers = {row.number: row for row in intervals}
-    throughput: dict[int, list[float]] = {}
-    for at_us, rate_per_s in rates(progress) if "throughput" in wanted else ():
-        throughput.setdefault(at_us // interval_us, []).append(rate_per_s)
+    found = steps(progress, tracked.unit) if "throughput" in wanted else ()
+    throughput = rate_by_interval(found, interval_us, from_us)
     numbers = sorted(workers.keys() | throughput.keys())
     return [_interval(tracked, each, workers, throughput, wanted, interval_us) for each in numbers]
 
@@ -231,7 +209,7 @@ def _interval(
     tracked: Tracked,
     place: int,
     workers: Mapping[int, IntervalRow],
-    throughput: Mapping[int, list[float]],
+    throughput: Mapping[int, float],
     wanted: Collection[str],
     interval_us: int,
 ) -> HistoricalMetric:
@@ -242,16 +220,12 @@ def _interval(
     started_us = tracked.job.started_at_us or tracked.job.created_at_us
     start_us = max(place * interval_us, started_us)
     stage = _main_stage(tracked, start_us, (place + 1) * interval_us)
-    if place in throughput:
-        rate_per_s: float | None = fmean(throughput[place])
-    else:  # it said nothing meanwhile: its mean
-        rate_per_s = stage.rate_per_s if stage is not None and "throughput" in wanted else None
     return HistoricalMetric(
         timestamp=as_time(start_us) or "",
         cpu=number(cpu / cores, 1) if cpu is not None else None,
         memory=number(memory / 1024**3) if memory is not None else None,
         memory_bytes=number(memory, 0),
-        records_per_second=number(rate_per_s),
+        records_per_second=number(throughput.get(place)),
         stage=stage.stage if stage is not None else None,
     )
 
@@ -278,7 +252,10 @@ def _trends(
 ) -> PerformanceTrends:
     cpu = [row.cpu_percent for row in samples if row.cpu_percent is not None]
     memory = [float(row.memory_rss_bytes) for row in samples if row.memory_rss_bytes is not None]
-    throughput = [rate_per_s for _, rate_per_s in rates(progress)]
+    counted = tracked.counted
+    throughput = rates(
+        steps(progress, tracked.unit), counted.stage if counted is not None else None
+    )
     efficiency = processing.processing_efficiency
     if efficiency is None:
         efficiency = stages.stage_efficiency

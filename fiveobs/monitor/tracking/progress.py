@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fiveobs.monitor.store.rows import EntryCounts, EventRow, MeasureRow
+from fiveobs.monitor.store.rows import EventRow, MeasureRow
 from fiveobs.monitor.tracking.estimates import Estimate, StagePlan, estimate, plan_stages
 from fiveobs.monitor.tracking.human import as_time, duration, number, rate, size
-from fiveobs.monitor.tracking.logs import completion_us, details_of, estimate_model
+from fiveobs.monitor.tracking.logs import completion_us, estimate_model
 from fiveobs.monitor.tracking.models.progress import (
     CurrentActivity,
     OverallProgress,
@@ -18,6 +18,7 @@ from fiveobs.monitor.tracking.models.progress import (
     StageProgress,
 )
 from fiveobs.monitor.tracking.queueing import QueueEstimate
+from fiveobs.monitor.tracking.said import details_of
 from fiveobs.monitor.tracking.tracked import StageState, Tracked, plain
 
 __all__ = ["ACTIVITY_TYPES", "added", "progress_answer", "sums"]
@@ -31,7 +32,6 @@ _SCORE, _PASSED, _FAILED = "data_quality_score", "validations.passed", "validati
 def progress_answer(
     tracked: Tracked,
     *,
-    counts: EntryCounts,
     measures: Iterable[MeasureRow],
     activity: EventRow | None,
     queued: QueueEstimate | None,
@@ -40,7 +40,6 @@ def progress_answer(
 
     Args:
         tracked: The job.
-        counts: Of its events, by level.
         measures: What it measured.
         activity: Its last event that says what it is doing.
         queued: Its place in the queue, if it waits.
@@ -56,7 +55,7 @@ def progress_answer(
         stages=[_stage(tracked, each, plan, values) for each in tracked.all_stages],
         current_activity=_activity(tracked, activity),
         resource_usage=_usage(tracked),
-        quality_metrics=_quality(tracked, counts, values),
+        quality_metrics=_quality(tracked, values),
     )
 
 
@@ -191,9 +190,7 @@ def added(*figures: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _quality(
-    tracked: Tracked, counts: EntryCounts, values: Mapping[str, float | None]
-) -> QualityMetrics:
+def _quality(tracked: Tracked, values: Mapping[str, float | None]) -> QualityMetrics:
     def recorded(name: str) -> float | None:
         value = values.get(name)
         if value is None:
@@ -204,6 +201,6 @@ def _quality(
         data_quality_score=number(recorded(_SCORE)),
         validations_passed=number(recorded(_PASSED)),
         validations_failed=number(recorded(_FAILED)),
-        warnings_generated=counts.warning,
-        errors_encountered=counts.error,
+        warnings_generated=tracked.attempt.warning_entries if tracked.attempt is not None else 0,
+        errors_encountered=tracked.errors,
     )

@@ -11,13 +11,14 @@ from fiveobs.monitor.store.rows import EventRow
 from fiveobs.monitor.tracking.estimates import HIGH, LOW, estimate, plan_stages
 from fiveobs.monitor.tracking.history import MIN_RUNS, History, quantile
 from fiveobs.monitor.tracking.human import US, as_time, duration, duration_range, number
-from fiveobs.monitor.tracking.logs import completion_us, details_of, in_time
+from fiveobs.monitor.tracking.logs import completion_us
 from fiveobs.monitor.tracking.models.timeline import (
     TimelineAnswer,
     TimelineEvent,
     TimelineScope,
     UpcomingEvent,
 )
+from fiveobs.monitor.tracking.said import details_of, in_time
 from fiveobs.monitor.tracking.tracked import Tracked
 
 __all__ = ["ALL_TYPES", "MAJOR_TYPES", "Granularity", "timeline_answer"]

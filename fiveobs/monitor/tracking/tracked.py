@@ -10,8 +10,10 @@ from typing import Any
 import orjson
 
 from fiveobs.monitor.store.rows import AttemptRow, JobRow, SampleRow, StageRow, WorkerRow
+from fiveobs.monitor.tracking.failures import repeated
 from fiveobs.monitor.tracking.history import History
 from fiveobs.monitor.tracking.human import US
+from fiveobs.monitor.tracking.throughput import DEFAULT_UNIT, counted_in
 
 __all__ = ["OPEN", "STATUS_WORDS", "StageState", "Tracked", "parsed", "plain"]
 
@@ -186,27 +188,65 @@ class Tracked:
 
     @property
     def counted(self) -> StageRow | None:
-        """The stage whose counts speak for the job: the one that runs, or the last that counted."""
+        """The stage whose counts speak for the job: the one that runs, or the last that counted.
+
+        ``None`` too where no stage counted any and the job itself did.
+        """
         current = self.current
         if current is not None and current.done:
             return current
-        return next((row for row in reversed(self.stages) if row.done), current)
+        found = next((row for row in reversed(self.stages) if row.done), None)
+        own = self.attempt.done if self.attempt is not None else None
+        return current if found is None and own is None else found
+
+    @property
+    def done(self) -> float | None:
+        """How many units are done: by the counted stage, or as the job itself said."""
+        if self.counted is not None:
+            return self.counted.done
+        return self.attempt.done if self.attempt is not None else None
+
+    @property
+    def total(self) -> float | None:
+        """Of how many."""
+        if self.counted is not None:
+            return self.counted.total
+        return self.attempt.total if self.attempt is not None else None
+
+    @cached_property
+    def work(self) -> tuple[float, float] | None:
+        """Units done by all stages that count what the counted one does, and in how many seconds.
+
+        By the job itself up to when it last said so, where no stage counts.
+        """
+        if self.counted is not None:
+            return counted_in(self.stages, self.unit)
+        attempt, started_us = self.attempt, self.job.started_at_us
+        if attempt is None or not attempt.done or not attempt.progress_at_us or not started_us:
+            return None
+        took_s = (attempt.progress_at_us - started_us) / US
+        return (attempt.done, took_s) if took_s > 0 else None
 
     @property
     def rate_per_s(self) -> float | None:
-        """Units a second: of the running stage, or over all stages of an ended job."""
-        if not self.is_ended:
-            current = self.current
-            return current.rate_per_s if current is not None else None
-        done = [(row.done, row.duration_s) for row in self.stages if row.done and row.duration_s]
-        took_s = sum(duration_s for _, duration_s in done)
-        return sum(count for count, _ in done) / took_s if took_s else None
+        """Units a second, of one unit; the same while it runs and afterwards."""
+        if self.work is None:
+            return None
+        done, took_s = self.work
+        return done / took_s
 
     @property
     def unit(self) -> str:
         """What is counted."""
-        counted = self.counted
-        return (counted.unit if counted is not None else None) or "records"
+        return (self.counted.unit if self.counted is not None else None) or DEFAULT_UNIT
+
+    @property
+    def errors(self) -> int:
+        """How many errors its last attempt has had; one that went through stages is one."""
+        if self.attempt is None:
+            return 0
+        repeats = repeated(self.job, self.attempt, self.stages)
+        return max(self.attempt.error_entries - repeats, 0)
 
     @property
     def memory_bytes(self) -> int | None:
