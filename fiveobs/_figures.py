@@ -17,6 +17,9 @@ from typing import NamedTuple
 import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
+_NETWORK = Path("/proc/self/net/dev")
+#: Counters whose difference is told of a stage.
+_MOVED = ("io_read_bytes", "io_write_bytes", "network_receive_bytes", "network_transmit_bytes")
 #: The last resident memory that could be read, in bytes.
 _last_rss_bytes = 0
 
@@ -28,6 +31,12 @@ class Usage(NamedTuple):
     rss_bytes: int
     io_read_bytes: int | None
     io_write_bytes: int | None
+    #: Reads and writes that it has asked the system for.
+    io_operations: int | None = None
+    #: Of all interfaces of the process's network namespace, the loopback included, since that is
+    #: there: the system does not count them by process.
+    network_receive_bytes: int | None = None
+    network_transmit_bytes: int | None = None
 
 
 class MemoryLimit(NamedTuple):
@@ -66,9 +75,9 @@ def identity() -> dict[str, str]:
 
 
 def usage() -> Usage:
-    """What this process has used; about 30 µs."""
+    """What this process has used; about 40 µs."""
     global _last_rss_bytes
-    read = written = None
+    read = written = operations = None
     # What cannot be read now (no descriptor is left, say) must not cost a sign of life or a stage.
     with contextlib.suppress(psutil.Error, OSError):
         me = process()
@@ -76,7 +85,25 @@ def usage() -> Usage:
         if hasattr(me, "io_counters"):
             counters = me.io_counters()
             read, written = counters.read_bytes, counters.write_bytes
-    return Usage(time.process_time(), _last_rss_bytes, read, written)
+            operations = counters.read_count + counters.write_count
+    return Usage(time.process_time(), _last_rss_bytes, read, written, operations, *_network())
+
+
+def _network(path: Path = _NETWORK) -> tuple[int, int] | tuple[None, None]:
+    """Bytes received and sent since the network namespace is there.
+
+    Source: the kernel's ``/proc/net/dev``: two lines of headings, then for each interface its name,
+    a colon and 16 counters, of which the 1st and the 9th are bytes. Read here, because psutil takes
+    three times as long.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        rows = [line.rpartition(b":")[2].split() for line in path.read_bytes().splitlines()[2:]]
+        return sum(int(row[0]) for row in rows), sum(int(row[8]) for row in rows)
+    with contextlib.suppress(psutil.Error, OSError):
+        counters = psutil.net_io_counters(nowrap=False)
+        if counters is not None:
+            return counters.bytes_recv, counters.bytes_sent
+    return None, None
 
 
 def usage_between(before: Usage, after: Usage) -> dict[str, float | int]:
@@ -86,10 +113,10 @@ def usage_between(before: Usage, after: Usage) -> dict[str, float | int]:
         "memory_rss_bytes": after.rss_bytes,
         "memory_growth_bytes": after.rss_bytes - before.rss_bytes,
     }
-    if before.io_read_bytes is not None and after.io_read_bytes is not None:
-        data["io_read_bytes"] = after.io_read_bytes - before.io_read_bytes
-    if before.io_write_bytes is not None and after.io_write_bytes is not None:
-        data["io_write_bytes"] = after.io_write_bytes - before.io_write_bytes
+    for name in _MOVED:
+        was, now = getattr(before, name), getattr(after, name)
+        if was is not None and now is not None:
+            data[name] = now - was
     return data
 
 

@@ -63,6 +63,8 @@ class Job:
     _progressed_at = 0.0
     _asked_at = 0.0
     _stage_count = 0
+    #: Its input's size was set after its first event.
+    _is_sized = False
     _started_cpu_ns = 0
     _log: Log | None = None
     _attributes: dict[str, Any] | None = None
@@ -240,6 +242,7 @@ class Job:
         """Set the sizes of what went in and came out, where we cannot know them."""
         if input_bytes is not None:
             self.input_size_bytes = input_bytes
+            self._is_sized = True
         if output_bytes is not None:
             self.output_size_bytes = output_bytes
 

@@ -277,6 +277,8 @@ def _add_what_is_known(
         cpu_ns = thread_time_ns() - job._started_cpu_ns
         if cpu_ns >= 0:  # an end on another thread has another clock
             data["cpu_s"] = cpu_ns / 1e9
+    if job._is_sized:
+        data["input_size_bytes"] = job.input_size_bytes
     if job.output_size_bytes is not None:
         data["output_size_bytes"] = job.output_size_bytes
     if job.percent is not None:

@@ -354,7 +354,11 @@ class Pipeline:
             "memory_rss_bytes": used.rss_bytes,
             "memory_used_bytes": memory.used_bytes,
             "memory_limit_bytes": memory.limit_bytes,
+            "io_operations": used.io_operations,
+            "network_receive_bytes": used.network_receive_bytes,
+            "network_transmit_bytes": used.network_transmit_bytes,
         }
+        data = {name: value for name, value in data.items() if value is not None}
         # Also here: the journal's first file, which says it too, may be deleted before it is read.
         fields = {"service": self.config.service, **self._tenancy("{}_id"), **self.base}
         self.emit(fields, "worker.heartbeat", "info", f"{len(self.active)} active jobs", data)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Progress events of a stage are at most this frequent, in seconds.
 _PROGRESS_PAUSE_S = 0.5
+#: What most stages set: replaced, never changed.
+_NOTHING: dict[str, Any] = {}
 
 
 class Stage:
@@ -33,6 +35,7 @@ class Stage:
         self._started_ns = 0
         self._span: Any = None
         self._usage: Any = None
+        self._attributes = self._said_attributes = _NOTHING
         self.name = clean_name(name, "stage")
         self.total = total
         self.unit = unit
@@ -58,7 +61,9 @@ class Stage:
             if now - self._said_at >= _PROGRESS_PAUSE_S:
                 self._said_at = now
                 message = message or f"{self.name}: {self.done:g}"
-                self._say("stage.progress", message, self.figures())
+                data = self.figures()
+                self._add_attributes(data)
+                self._say("stage.progress", message, data)
         except Exception as exc:  # a count that is no number
             report("job.stage", f"{self.name}: {type(exc).__name__}: {exc}")
 
@@ -99,6 +104,22 @@ class Stage:
         except Exception as exc:  # a total that is no number
             report("job.stage", f"{self.name}: {type(exc).__name__}: {exc}")
         return data
+
+    # --- what else there is to say -----------------------------------------------------------
+
+    def set(self, /, **attributes: Any) -> None:
+        """Add attributes to the stage: on its last event and its span.
+
+        Those that are set before it is entered are on its first event, too, others on its next
+        progress.
+        """
+        self._attributes = {**self._attributes, **attributes}
+
+    def _add_attributes(self, data: dict[str, Any]) -> None:
+        """Say what was set since it was said last."""
+        attributes = self._attributes
+        if attributes is not self._said_attributes:
+            self._said_attributes = data["attributes"] = attributes
 
     # --- beginning and end -------------------------------------------------------------------
 
@@ -151,6 +172,8 @@ class Stage:
         data: dict[str, Any] = {"stage": self.name, "index": self._index, "unit": self.unit}
         if self.total is not None:
             data["total"] = self.total
+        if self._attributes:
+            self._add_attributes(data)
         self._say("stage.started", f"{self.name} started", data)
 
     def _end(self, error: BaseException | None) -> None:
@@ -162,6 +185,8 @@ class Stage:
         data = self.figures()
         if self._usage is not None:
             data |= pipeline.usage_since(self._usage)
+        if self._attributes:
+            data["attributes"] = pipeline.redactor.clean(self._attributes)
         if error is not None:
             data["error"] = pipeline.error_data(error, with_stack=False)
         span = self._close_span(pipeline, data, error)

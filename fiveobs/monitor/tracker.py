@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fiveobs.monitor.store import reading, related
 from fiveobs.monitor.store.engine import Store
-from fiveobs.monitor.store.rows import AttemptRow, Backlog, EventRow, JobRow, SampleRow
+from fiveobs.monitor.store.rows import AttemptRow, Backlog, EventRow, JobRow, SampleRow, SpanRow
 from fiveobs.monitor.tracking.batch import batch_answer
 from fiveobs.monitor.tracking.dependencies import Around, dependencies_answer
 from fiveobs.monitor.tracking.history import MOST_RUNS, History, to_history
@@ -151,6 +151,7 @@ class Tracker:
                 tracked,
                 measures=related.measures_of(connection, job.job_key, job.attempt),
                 activity=activity[0] if activity else None,
+                span=_span_of(connection, tracked),
                 queued=self._queued(connection, [tracked]).get(job.job_key),
             )
 
@@ -192,16 +193,15 @@ class Tracker:
             tracked = self._tracked(connection, project_key, job_id)
             key, span = _worker_span(tracked)
             samples: list[SampleRow] = []
-            peak, history = None, []
+            history: list[HistoricalMetric] = []
             if key is not None:
                 samples = reading.samples_of(connection, key, *span, MOST_SAMPLES)
-                peak = reading.peak_memory(connection, key, *span)
             if include_history:
                 history = _history(connection, tracked, wanted, interval_s * US)
             return metrics_answer(
                 tracked,
                 wanted=wanted,
-                peak_bytes=peak,
+                span=_span_of(connection, tracked),
                 samples=samples,
                 progress=_counts(connection, tracked, MOST_SAMPLES + 1, span[0]),
                 history=history,
@@ -342,6 +342,12 @@ def _worker_span(tracked: Tracked) -> tuple[int | None, tuple[int, int]]:
     if job.started_at_us is None:
         key = None
     return key, (job.started_at_us or job.created_at_us, tracked.until_us)
+
+
+def _span_of(connection: Connection, tracked: Tracked) -> SpanRow | None:
+    """What the worker's heartbeats say of the time in which the job ran."""
+    key, span = _worker_span(tracked)
+    return None if key is None else reading.span_of(connection, key, *span)
 
 
 def _last_samples(

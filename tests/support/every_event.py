@@ -91,10 +91,14 @@ def resize(path: str, headers: dict[str, str]) -> dict[str, str]:
 def stages(seen: _Seen) -> None:
     """A stage that completes, with progress, and one that fails."""
     with observe_job("staged") as job:
-        with job.stage("Load", total=1e9) as stage:
+        load = job.stage("Load", total=1e9)
+        load.set(format="png")
+        with load as stage:
+            stage.set(quality=3)
             while not seen.wait("stage.progress", 0.05):
                 stage.advance(5)
-        with contextlib.suppress(KeyError), job.stage("Scale"):
+        with contextlib.suppress(KeyError), job.stage("Scale") as stage:
+            stage.set(size=64)
             raise KeyError("size")
 
 

@@ -107,6 +107,7 @@ def _stage(
     figures = {"done": RECORDS, "duration_s": takes_s, "rate_per_s": RECORDS / takes_s}
     figures |= {"percent": 100.0, "cpu_s": takes_s * 1.5, "memory_rss_bytes": 2 * GIB}
     figures |= {"memory_growth_bytes": 4096, "io_read_bytes": 47_185_920, "io_write_bytes": 93}
+    figures |= {"network_receive_bytes": 35_127_296, "network_transmit_bytes": 6_291_456}
     data = {**data, **figures, **result}
     lines.job(job_id, at_s + takes_s, "stage.completed", message=f"{stage} completed", data=data)
     return takes_s
@@ -234,5 +235,8 @@ def _heartbeats() -> Iterator[tuple[float, dict[str, Any]]]:
                 "memory_rss_bytes": int(1.2 * GIB + number * 6_000_000),
                 "memory_used_bytes": int(2.92 * GIB),
                 "memory_limit_bytes": 4 * GIB,
+                "io_operations": 725 * number,
+                "network_receive_bytes": 1_000 * number,
+                "network_transmit_bytes": 500 * number,
             },
         )

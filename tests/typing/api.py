@@ -133,6 +133,7 @@ def blocks() -> None:
             assert_type(stage, Stage)
             assert_type(stage.eta_s, float | None)
             stage.advance(2)
+            assert_type(stage.set(algorithm="fast", kinds=["a"]), None)
         job.progress(0.5, "half way")
         job.milestone("half", rows=5)
         job.count("rows", 5, unit="{row}", table="a")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +73,15 @@ def test_own_groups_are_below_the_root(tmp_path: Path) -> None:
 
 def test_what_was_used_in_between(tmp_path: Path) -> None:
     """Two looks make CPU, memory and IO; what the system does not give is left out."""
-    data = usage_between(Usage(1.0, 100, 10, 20), Usage(1.5, 300, 15, 40))
+    data = usage_between(Usage(1.0, 100, 10, 20, 7, 30, 40), Usage(1.5, 300, 15, 40, 9, 32, 47))
     assert data == {
         "cpu_s": 0.5,
         "memory_rss_bytes": 300,
         "memory_growth_bytes": 200,
         "io_read_bytes": 5,
         "io_write_bytes": 20,
+        "network_receive_bytes": 2,
+        "network_transmit_bytes": 7,
     }
     assert "io_read_bytes" not in usage_between(Usage(1.0, 1, None, None), usage())
 
@@ -88,6 +92,35 @@ def test_usage_is_this_process() -> None:
     assert found.cpu_s > 0
     assert found.rss_bytes > 1_000_000
     assert _figures.process().pid == os.getpid()
+
+
+def test_what_goes_over_the_network_is_counted() -> None:
+    """A megabyte to this machine is received and sent."""
+    before = usage()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        sender = threading.Thread(target=client.sendall, args=(b"x" * 1_000_000,))
+        sender.start()
+        taken, _ = server.accept()
+        with taken:
+            received = 0
+            while received < 1_000_000:
+                received += len(taken.recv(65536))
+        sender.join(10)
+    moved = usage_between(before, usage())
+    assert moved["network_receive_bytes"] >= 1_000_000
+    assert moved["network_transmit_bytes"] >= 1_000_000
+
+
+def test_network_counters_are_read_as_the_kernel_writes_them(tmp_path: Path) -> None:
+    """A name may have colons and touch its first figure; without the file psutil is asked."""
+    heads = "Inter-|   Receive    |  Transmit\n face |bytes packets|bytes packets\n"
+    lines = "    lo: 100 1 0 0 0 0 0 0 200 2 0 0 0 0 0 0\neth0:1:7 1 0 0 0 0 0 0 9 2 0 0 0 0 0 0\n"
+    (tmp_path / "dev").write_text(heads + lines)
+    assert _figures._network(tmp_path / "dev") == (107, 209)
+    assert _figures._network(tmp_path / "none")[0] is not None
 
 
 # --- queues ---

@@ -118,6 +118,47 @@ def test_the_last_event_of_a_job_names_the_stage_that_failed(captured: Captured)
     assert "stage" not in second.data
 
 
+def test_a_stage_has_attributes_of_its_own(captured: Captured) -> None:
+    """Said when they are new, and all of them at the end and on the span; secrets are masked."""
+    with observe_job("job") as job:
+        loading = job.stage("Loading")
+        loading.set(algorithm="fast")
+        with loading as stage:
+            stage.set(valid=True, password="hunter2")
+            for _ in range(2):
+                captured.clock.advance(1)
+                stage.advance(1)
+    started, first, second, completed = captured.events_of("stage.*")
+    assert started.data["attributes"] == {"algorithm": "fast"}
+    everything = {"algorithm": "fast", "valid": True, "password": "[redacted]"}
+    assert first.data["attributes"] == everything
+    assert "attributes" not in second.data
+    assert completed.data["attributes"] == everything
+    span = next(each for each in captured.spans if each["name"] == "Loading")
+    assert span["attributes"]["algorithm"] == "fast"
+    assert "hunter2" not in str(captured.spans)
+
+
+def test_what_went_over_the_network_is_said_of_a_stage(captured: Captured) -> None:
+    """Both ways, beside CPU, memory and disk."""
+    with observe_job("job") as job, job.stage("Loading"):
+        pass
+    (completed,) = captured.events_of("stage.completed")
+    assert completed.data["network_receive_bytes"] >= 0
+    assert completed.data["network_transmit_bytes"] >= 0
+
+
+def test_a_size_that_is_told_later_is_on_the_last_event(captured: Captured) -> None:
+    """``job.sizes`` comes after the first event; what that has said is not said again."""
+    with observe_job("job") as job:
+        job.sizes(input_bytes=10, output_bytes=20)
+    (completed,) = captured.events_of("job.completed")
+    assert (completed.data["input_size_bytes"], completed.data["output_size_bytes"]) == (10, 20)
+    with observe_job("job"):
+        pass
+    assert "input_size_bytes" not in captured.events_of("job.completed")[1].data
+
+
 def test_stages_within_stages_are_spans_within_spans(captured: Captured) -> None:
     """And the job's present stage is the innermost open one."""
     with observe_job("job") as job:

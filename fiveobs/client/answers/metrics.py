@@ -60,7 +60,7 @@ class DiskFigures(Answer):
     reads_bytes: float | None
     writes: str | None
     writes_bytes: float | None
-    #: Null: no worker measures it.
+    #: Reads and writes that its worker asked for a second, between its last two heartbeats.
     iops: float | None
     #: Null: no worker measures it.
     latency: str | None
@@ -68,13 +68,16 @@ class DiskFigures(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFigures(Answer):
-    """What the job's ended stages received and sent, where workers measure it."""
+    """What was received and sent while the job's ended stages ran, or between its heartbeats.
+
+    Counted by network namespace (a machine or a container), not by process.
+    """
 
     bytes_in: str | None
     bytes_in_bytes: float | None
     bytes_out: str | None
     bytes_out_bytes: float | None
-    #: Null: no worker measures it.
+    #: Null: no worker measures it, because counting them takes long.
     connections: float | None
 
 

@@ -132,6 +132,7 @@ def _ended(
     attempt.duration_s = number(get("duration_s"))
     attempt.cpu_s = number(get("cpu_s"))
     attempt.output_size_bytes = whole(get("output_size_bytes"))
+    attempt.input_size_bytes = whole(get("input_size_bytes")) or attempt.input_size_bytes
     _percent(attempt, at, number(get("percent")))
     if not attempt.stages:
         attempt.stage = cut(get("stage"))
@@ -195,6 +196,8 @@ def _stage_started(
     stage.started_at_us = at
     stage.span_id = record.get("span_id")
     stage.unit = word(data.get("unit"))
+    if stage.attributes is None and "attributes" in data:
+        stage.attributes = as_json(data["attributes"])
     if stage.total is None:
         stage.total = number(data.get("total"))
     latest = max(attempt.stages.values(), key=lambda each: each.started_at_us or 0)
@@ -302,6 +305,7 @@ def measure(rows: Rows, attempt: AttemptState, at: int, data: Mapping[str, Any])
 
 
 _FIGURES: Mapping[str, Callable[[object], Any]] = {
+    "attributes": as_json,
     "unit": word,
     **dict.fromkeys(
         ("done", "total", "percent", "rate_per_s", "eta_s", "duration_s", "cpu_s"), number

@@ -325,7 +325,8 @@ class Projection:
         for each in _HEARTBEAT_FIGURES:
             setattr(worker, each, whole(data.get(each)))
         figures = (getattr(worker, each) for each in _SAMPLED)
-        self.rows.samples.append((worker.worker_key, at, *figures))
+        counters = (whole(data.get(each)) for each in _COUNTERS)
+        self.rows.samples.append((worker.worker_key, at, *figures, *counters))
         for job_id in _active_jobs(record):
             job = self.jobs.get((worker.project_key, job_id))
             if job is not None:
@@ -357,6 +358,8 @@ _SAMPLED = (
     *("active_jobs", "cpu_s", "cpu_percent"),
     *("memory_rss_bytes", "memory_used_bytes", "memory_limit_bytes"),
 )
+#: What a heartbeat counts since long ago: only differences say anything.
+_COUNTERS = ("io_operations", "network_receive_bytes", "network_transmit_bytes")
 
 
 def _introduce(worker: WorkerState, record: Mapping[str, Any]) -> None:

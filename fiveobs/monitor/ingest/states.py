@@ -278,6 +278,7 @@ class StageState(Row, table=schema.stages):
     io_write_bytes: int | None = None
     network_receive_bytes: int | None = None
     network_transmit_bytes: int | None = None
+    attributes: str | None = None
     error_type: str | None = None
     error_message: str | None = None
 

@@ -175,8 +175,9 @@ def _update(table: Table, which: tuple[bool, ...]) -> str:
 
 _SAMPLES = """
 INSERT INTO samples (worker_key, at_us, active_jobs, cpu_s, cpu_percent, memory_rss_bytes,
-                     memory_used_bytes, memory_limit_bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                     memory_used_bytes, memory_limit_bytes, io_operations,
+                     network_receive_bytes, network_transmit_bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (worker_key, at_us) DO NOTHING
 """
 _MEASURES = """

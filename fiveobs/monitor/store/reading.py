@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
     func,
     literal_column,
     or_,
@@ -32,6 +33,7 @@ from fiveobs.monitor.store.rows import (
     IntervalRow,
     JobRow,
     SampleRow,
+    SpanRow,
     StageRow,
     WorkerRow,
 )
@@ -62,8 +64,8 @@ __all__ = [
     "latest_stages",
     "live_workers",
     "newest_jobs",
-    "peak_memory",
     "samples_of",
+    "span_of",
     "workers_by_key",
 ]
 
@@ -354,7 +356,19 @@ _SAMPLES = (
     .order_by(samples.c.at_us.desc())
     .limit(bindparam("most", type_=Integer))
 )
-_PEAK_MEMORY = select(func.max(samples.c.memory_rss_bytes)).where(_SAMPLED)
+
+
+def _moved(name: str) -> Any:
+    """How much a counter grew from the first heartbeat to the last; unknown with fewer than two."""
+    column = samples.c[name]
+    grown = func.max(column) - func.min(column)
+    return case((func.count(column) > 1, grown))
+
+
+_SPAN = select(
+    func.max(samples.c.memory_rss_bytes),
+    *map(_moved, ("network_receive_bytes", "network_transmit_bytes")),
+).where(_SAMPLED)
 
 
 def samples_of(
@@ -365,10 +379,10 @@ def samples_of(
     return all_rows(connection, SampleRow, _SAMPLES, given)[::-1]
 
 
-def peak_memory(connection: Connection, worker_key: int, from_us: int, to_us: int) -> int | None:
-    """The most memory in bytes that a worker had at a heartbeat within a span of time."""
+def span_of(connection: Connection, worker_key: int, from_us: int, to_us: int) -> SpanRow:
+    """What a worker's heartbeats say of a span of time."""
     given = {"worker_key": worker_key, "from_us": from_us, "to_us": to_us}
-    return connection.execute(_PEAK_MEMORY, given).scalar()
+    return SpanRow(*connection.execute(_SPAN, given).one())
 
 
 def intervals_of(

@@ -17,6 +17,7 @@ __all__ = [
     "ResourceRow",
     "RunRow",
     "SampleRow",
+    "SpanRow",
     "StageRow",
     "WorkerRow",
 ]
@@ -97,6 +98,8 @@ class StageRow(NamedTuple):
     io_write_bytes: int | None
     network_receive_bytes: int | None
     network_transmit_bytes: int | None
+    #: JSON text.
+    attributes: str | None
     error_type: str | None
     error_message: str | None
 
@@ -149,6 +152,15 @@ class SampleRow(NamedTuple):
     at_us: int
     cpu_percent: float | None
     memory_rss_bytes: int | None
+    io_operations: int | None
+
+
+class SpanRow(NamedTuple):
+    """What a worker's heartbeats say of a span of time; network figures are differences."""
+
+    peak_memory_bytes: int | None
+    network_receive_bytes: int | None
+    network_transmit_bytes: int | None
 
 
 class IntervalRow(NamedTuple):

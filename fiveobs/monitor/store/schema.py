@@ -125,6 +125,9 @@ samples = Table(
     number("cpu_s"),
     number("cpu_percent"),
     *map(size, ("memory_rss_bytes", "memory_used_bytes", "memory_limit_bytes")),
+    #: Since the worker began, and since its machine's or container's network is there.
+    Column("io_operations", BigInteger),
+    *map(size, ("network_receive_bytes", "network_transmit_bytes")),
 )
 
 #: What kind of job: the same work done again and again has one history.
@@ -261,19 +264,13 @@ stages = Table(
     time("ended_at_us"),
     time("updated_at_us"),
     text("unit"),
-    number("done"),
-    number("total"),
-    number("percent"),
-    number("rate_per_s"),
-    number("eta_s"),
-    number("duration_s"),
-    number("cpu_s"),
+    *map(number, ("done", "total", "percent", "rate_per_s", "eta_s", "duration_s", "cpu_s")),
     size("memory_rss_bytes"),
     size("memory_growth_bytes"),
-    size("io_read_bytes"),
-    size("io_write_bytes"),
-    size("network_receive_bytes"),
-    size("network_transmit_bytes"),
+    *map(size, ("io_read_bytes", "io_write_bytes")),
+    *map(size, ("network_receive_bytes", "network_transmit_bytes")),
+    #: JSON text.
+    text("attributes"),
     text("error_type"),
     text("error_message"),
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean
 
-from fiveobs.monitor.store.rows import EventRow, IntervalRow, SampleRow, StageRow
+from fiveobs.monitor.store.rows import EventRow, IntervalRow, SampleRow, SpanRow, StageRow
 from fiveobs.monitor.tracking.benchmarks import benchmarks
 from fiveobs.monitor.tracking.estimates import prediction_accuracy
-from fiveobs.monitor.tracking.human import Number, as_time, number, rounded_duration, size
+from fiveobs.monitor.tracking.human import US, Number, as_time, number, rounded_duration, size
 from fiveobs.monitor.tracking.models.metrics import (
     CpuFigures,
     CurrentMetrics,
@@ -22,7 +22,7 @@ from fiveobs.monitor.tracking.models.metrics import (
     ResourceUtilization,
     StageFigures,
 )
-from fiveobs.monitor.tracking.progress import added
+from fiveobs.monitor.tracking.progress import added, network_moved
 from fiveobs.monitor.tracking.throughput import rate_by_interval, rates, steps
 from fiveobs.monitor.tracking.tracked import Tracked
 from fiveobs.monitor.tracking.trends import direction
@@ -43,7 +43,7 @@ def metrics_answer(
     tracked: Tracked,
     *,
     wanted: Collection[str],
-    peak_bytes: int | None,
+    span: SpanRow | None,
     samples: Sequence[SampleRow],
     progress: Sequence[EventRow],
     history: list[HistoricalMetric],
@@ -53,7 +53,7 @@ def metrics_answer(
     Args:
         tracked: The job.
         wanted: Which of `METRICS`.
-        peak_bytes: The most memory its worker had meanwhile.
+        span: What its worker's heartbeats say of the time in which it ran.
         samples: Its worker's last heartbeats while it ran, the oldest first.
         progress: Its last events that count, the oldest first.
         history: Figures by interval, if they were asked for.
@@ -64,7 +64,7 @@ def metrics_answer(
         job_id=tracked.job.job_id,
         metrics_collection_time=as_time(tracked.now_us) or "",
         current_metrics=CurrentMetrics(
-            resource_utilization=_resources(tracked, wanted, peak_bytes),
+            resource_utilization=_resources(tracked, wanted, span, samples),
             processing=processing if "throughput" in wanted else None,
             stages=stages,
         ),
@@ -78,13 +78,16 @@ def metrics_answer(
 
 
 def _resources(
-    tracked: Tracked, wanted: Collection[str], peak_bytes: int | None
+    tracked: Tracked,
+    wanted: Collection[str],
+    span: SpanRow | None,
+    samples: Sequence[SampleRow],
 ) -> ResourceUtilization:
     return ResourceUtilization(
         cpu=_cpu(tracked) if "cpu" in wanted else None,
-        memory=_memory(tracked, peak_bytes) if "memory" in wanted else None,
-        disk=_disk(tracked) if "disk" in wanted else None,
-        network=_network(tracked) if "network" in wanted else None,
+        memory=_memory(tracked, span and span.peak_memory_bytes) if "memory" in wanted else None,
+        disk=_disk(tracked, samples) if "disk" in wanted else None,
+        network=_network(tracked, span) if "network" in wanted else None,
     )
 
 
@@ -117,7 +120,7 @@ def _memory(tracked: Tracked, peak_bytes: int | None) -> MemoryFigures:
     )
 
 
-def _disk(tracked: Tracked) -> DiskFigures:
+def _disk(tracked: Tracked, samples: Sequence[SampleRow]) -> DiskFigures:
     reads = added([row.io_read_bytes for row in tracked.stages])
     writes = added([row.io_write_bytes for row in tracked.stages])
     return DiskFigures(
@@ -125,14 +128,22 @@ def _disk(tracked: Tracked) -> DiskFigures:
         reads_bytes=reads,
         writes=size(writes),
         writes_bytes=writes,
-        iops=None,
+        iops=number(_operations_per_s(samples), 1),
         latency=None,
     )
 
 
-def _network(tracked: Tracked) -> NetworkFigures:
-    received = added([row.network_receive_bytes for row in tracked.stages])
-    sent = added([row.network_transmit_bytes for row in tracked.stages])
+def _operations_per_s(samples: Sequence[SampleRow]) -> float | None:
+    """How many reads and writes a second there were between its worker's last two heartbeats."""
+    known = [(row.at_us, row.io_operations) for row in samples if row.io_operations is not None]
+    if len(known) < 2:
+        return None
+    (before_us, before), (at_us, now) = known[-2:]
+    return (now - before) * US / (at_us - before_us)
+
+
+def _network(tracked: Tracked, span: SpanRow | None) -> NetworkFigures:
+    received, sent = network_moved(tracked, span)
     return NetworkFigures(
         bytes_in=size(received),
         bytes_in_bytes=received,

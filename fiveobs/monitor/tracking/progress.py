@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fiveobs.monitor.store.rows import EventRow, MeasureRow
+from fiveobs.monitor.store.rows import EventRow, MeasureRow, SpanRow
 from fiveobs.monitor.tracking.estimates import Estimate, StagePlan, estimate, plan_stages
 from fiveobs.monitor.tracking.human import as_time, duration, number, rate, size
 from fiveobs.monitor.tracking.logs import completion_us, estimate_model
@@ -19,9 +19,9 @@ from fiveobs.monitor.tracking.models.progress import (
 )
 from fiveobs.monitor.tracking.queueing import QueueEstimate
 from fiveobs.monitor.tracking.said import details_of
-from fiveobs.monitor.tracking.tracked import StageState, Tracked, plain
+from fiveobs.monitor.tracking.tracked import StageState, Tracked, parsed, plain
 
-__all__ = ["ACTIVITY_TYPES", "added", "progress_answer", "sums"]
+__all__ = ["ACTIVITY_TYPES", "added", "network_moved", "progress_answer", "sums"]
 
 #: Events whose message says what a job is doing.
 ACTIVITY_TYPES = ("job.progress", "job.milestone", "stage.started", "stage.progress", "log")
@@ -35,6 +35,7 @@ def progress_answer(
     measures: Iterable[MeasureRow],
     activity: EventRow | None,
     queued: QueueEstimate | None,
+    span: SpanRow | None,
 ) -> ProgressAnswer:
     """How far a job is.
 
@@ -43,6 +44,7 @@ def progress_answer(
         measures: What it measured.
         activity: Its last event that says what it is doing.
         queued: Its place in the queue, if it waits.
+        span: What its worker's heartbeats say of the time in which it ran.
     """
     left = estimate(tracked)
     plan = {each.stage.order: each for each in plan_stages(tracked, left)}
@@ -54,7 +56,7 @@ def progress_answer(
         overall_progress=_overall(tracked, left, queued),
         stages=[_stage(tracked, each, plan, values) for each in tracked.all_stages],
         current_activity=_activity(tracked, activity),
-        resource_usage=_usage(tracked),
+        resource_usage=_usage(tracked, span),
         quality_metrics=_quality(tracked, values),
     )
 
@@ -144,7 +146,8 @@ def _stage_metrics(stage: StageState, values: Mapping[str, float | None]) -> dic
         for name, value in values.items()
         if name.startswith(prefix)
     }
-    return {name: value for name, value in {**known, **own}.items() if value is not None}
+    known = {name: value for name, value in known.items() if value is not None}
+    return {**(parsed(row.attributes) or {}), **own, **known}
 
 
 def _activity(tracked: Tracked, event: EventRow | None) -> CurrentActivity | None:
@@ -162,13 +165,11 @@ def _activity(tracked: Tracked, event: EventRow | None) -> CurrentActivity | Non
     )
 
 
-def _usage(tracked: Tracked) -> ResourceUsage:
+def _usage(tracked: Tracked, span: SpanRow | None) -> ResourceUsage:
     worker = tracked.worker
     limit = worker.memory_limit_bytes if worker is not None else None
     disk = added(*((row.io_read_bytes, row.io_write_bytes) for row in tracked.stages))
-    network = added(
-        *((row.network_receive_bytes, row.network_transmit_bytes) for row in tracked.stages)
-    )
+    network = added(network_moved(tracked, span))
     return ResourceUsage(
         memory_usage=size(tracked.memory_bytes),
         memory_usage_bytes=tracked.memory_bytes,
@@ -182,6 +183,15 @@ def _usage(tracked: Tracked) -> ResourceUsage:
         processing_rate=rate(tracked.rate_per_s, tracked.unit),
         processing_rate_per_second=number(tracked.rate_per_s),
     )
+
+
+def network_moved(tracked: Tracked, span: SpanRow | None) -> tuple[int | None, int | None]:
+    """Bytes received and sent while its ended stages ran, or else between its heartbeats."""
+    received = added([row.network_receive_bytes for row in tracked.stages])
+    sent = added([row.network_transmit_bytes for row in tracked.stages])
+    if received is None and sent is None and span is not None:
+        return span.network_receive_bytes, span.network_transmit_bytes
+    return received, sent
 
 
 def added(*figures: Iterable[int | None]) -> int | None:

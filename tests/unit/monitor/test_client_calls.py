@@ -239,7 +239,7 @@ def test_values_have_python_types(client: Client) -> None:
     assert started_at is not None
     assert started_at.utcoffset() == timedelta(0)
     assert [stage.stage_name for stage in progress.stages] == list(tracked_jobs.STAGES)
-    assert progress.resource_usage.network_io is None
+    assert progress.overall_progress.end_time is None
     graph = client.dependencies(CURRENT).dependency_graph
     assert (PREREQUISITE, CURRENT) in {(edge.from_, edge.to) for edge in graph.edges}
 

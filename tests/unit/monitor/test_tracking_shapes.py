@@ -35,12 +35,8 @@ QUERIES = {
 }
 #: What no worker measures: always null.
 UNKNOWABLE = {
-    "metrics.currentMetrics.resourceUtilization.disk.iops",
     "metrics.currentMetrics.resourceUtilization.disk.latency",
-    "metrics.currentMetrics.resourceUtilization.network.bytesIn",
-    "metrics.currentMetrics.resourceUtilization.network.bytesOut",
     "metrics.currentMetrics.resourceUtilization.network.connections",
-    "progress.resourceUsage.networkIO",
 }
 #: What a job says about itself, under names of its own.
 OWN = ("logs.logs[].details", "timeline.timeline[].details", "progress.stages[].metrics")

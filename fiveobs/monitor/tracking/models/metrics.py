@@ -54,20 +54,23 @@ class DiskFigures(Model):
     writes: str | None
     writes_bytes: Number | None
     iops: Number | None
-    """Null: no worker measures it."""
+    """Reads and writes that its worker asked for a second, between its last two heartbeats."""
     latency: str | None
     """Null: no worker measures it."""
 
 
 class NetworkFigures(Model):
-    """What the job's ended stages received and sent, where workers measure it."""
+    """What was received and sent while the job's ended stages ran, or between its heartbeats.
+
+    Counted by network namespace (a machine or a container), not by process.
+    """
 
     bytes_in: str | None
     bytes_in_bytes: Number | None
     bytes_out: str | None
     bytes_out_bytes: Number | None
     connections: Number | None
-    """Null: no worker measures it."""
+    """Null: no worker measures it, because counting them takes long."""
 
 
 class ResourceUtilization(Model):

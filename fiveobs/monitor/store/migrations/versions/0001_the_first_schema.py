@@ -269,6 +269,9 @@ def upgrade() -> None:
         sa.Column("memory_rss_bytes", sa.BigInteger(), nullable=True),
         sa.Column("memory_used_bytes", sa.BigInteger(), nullable=True),
         sa.Column("memory_limit_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("io_operations", sa.BigInteger(), nullable=True),
+        sa.Column("network_receive_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("network_transmit_bytes", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["worker_key"], ["workers.worker_key"], name=op.f("fk_samples_worker_key")
         ),
@@ -497,6 +500,7 @@ def upgrade() -> None:
         sa.Column("io_write_bytes", sa.BigInteger(), nullable=True),
         sa.Column("network_receive_bytes", sa.BigInteger(), nullable=True),
         sa.Column("network_transmit_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("attributes", sa.Text(), nullable=True),
         sa.Column("error_type", sa.Text(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["job_key"], ["jobs.job_key"], name=op.f("fk_stages_job_key")),

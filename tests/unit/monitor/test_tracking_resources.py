@@ -1,0 +1,67 @@
+"""What a job used: by its stages, by its worker's heartbeats, or by what it said at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.stories import JOB, PROJECT, Story, story
+
+__all__ = ["story"]
+
+
+def beat(story: Story, at_s: float, **figures: Any) -> None:
+    known = {"active_jobs": 1, "jobs": [{"job_id": JOB}], "cpu_s": 0.0}
+    story.worker_says(at_s, "worker.heartbeat", data={**known, **figures})
+
+
+def test_the_network_is_that_of_the_stages(story: Story) -> None:
+    """Received and sent while they ran, in each of them and together."""
+    story.says(0, "job.started")
+    moved = {"network_receive_bytes": 3 * 1024**2, "network_transmit_bytes": 1024**2}
+    at_s = story.stage(0, "Load", 1, 10, **moved)
+    tracker = story.tracker(story.stage(at_s, "Send", 2, 10, **moved))
+    progress = tracker.progress(PROJECT, JOB)
+    assert progress.resource_usage.network_io == "8.0 MB"
+    assert progress.resource_usage.network_io_bytes == 8 * 1024**2
+    assert progress.stages[0].metrics is not None
+    assert progress.stages[0].metrics["networkReceiveBytes"] == 3 * 1024**2
+    network = tracker.metrics(PROJECT, JOB).current_metrics.resource_utilization.network
+    assert network is not None
+    assert (network.bytes_in, network.bytes_out) == ("6.0 MB", "2.0 MB")
+
+
+def test_without_stages_the_network_is_what_heartbeats_counted(story: Story) -> None:
+    """The difference between two of them; one alone says nothing, and neither those before it."""
+    beat(story, 0, network_receive_bytes=100, network_transmit_bytes=100, io_operations=0)
+    story.says(1, "job.started")
+    beat(story, 5, network_receive_bytes=1000, network_transmit_bytes=500, io_operations=10)
+    assert story.tracker(6).progress(PROJECT, JOB).resource_usage.network_io_bytes is None
+    beat(story, 10, network_receive_bytes=1700, network_transmit_bytes=600, io_operations=60)
+    tracker = story.tracker(11)
+    assert tracker.progress(PROJECT, JOB).resource_usage.network_io_bytes == 800
+    found = tracker.metrics(PROJECT, JOB).current_metrics.resource_utilization
+    assert found.network is not None
+    assert (found.network.bytes_in_bytes, found.network.bytes_out_bytes) == (700, 100)
+    assert found.disk is not None
+    assert found.disk.iops == 10
+
+
+def test_attributes_of_a_stage_are_among_its_metrics(story: Story) -> None:
+    """Beside what is measured, which they cannot replace."""
+    story.says(0, "job.started")
+    story.stage(0, "Load", 1, 10, attributes={"dataValidated": True, "throughput": "none"})
+    (stage,) = story.tracker(10).progress(PROJECT, JOB).stages
+    assert stage.metrics is not None
+    assert stage.metrics["dataValidated"] is True
+    assert stage.metrics["throughput"] == "1 records/second"
+
+
+def test_a_measure_does_not_replace_a_figure(story: Story) -> None:
+    """What a job measures as ``<stage>.throughput`` does not take the place of the text."""
+    story.says(0, "job.started")
+    story.stage(0, "Load", 1, 10)
+    data = {"kind": "gauge", "name": "Load.throughput", "value": 7, "unit": "", "labels": {}}
+    story.says(5, "metric", **data)
+    (stage,) = story.tracker(10).progress(PROJECT, JOB).stages
+    assert stage.metrics is not None
+    assert stage.metrics["throughput"] == "1 records/second"
