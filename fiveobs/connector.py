@@ -101,6 +101,7 @@ class ConnectorLogger:
     def job_received(
         self,
         *,
+        job_name: str | None = None,
         input_size_bytes: int | None = None,
         queue: str | None = None,
         job_id: str | None = None,
@@ -109,17 +110,26 @@ class ConnectorLogger:
         """A job has arrived and waits.
 
         Args:
+            job_name: What kind of job it is: the same work done again and again has one name.
             input_size_bytes: How large what it works on is.
             queue: Where it waits.
             job_id: Which job, if not that of ``with_job_context``; likewise below.
             **data: What else there is to say; likewise below.
         """
         data = _with(data, input_size_bytes=input_size_bytes, queue=queue)
-        self._emit("job.received", "job received", data, job_id=job_id)
+        self._emit("job.received", "job received", data, job_id=job_id, job_name=job_name)
 
-    def job_started(self, *, job_id: str | None = None, **data: Any) -> None:
-        """Work on the job has begun."""
-        self._emit("job.started", "job started", data, job_id=job_id)
+    def job_started(
+        self, *, job_name: str | None = None, job_id: str | None = None, **data: Any
+    ) -> None:
+        """Work on the job has begun.
+
+        Args:
+            job_name: What kind of job it is, as for ``job_received``.
+            job_id: Which job.
+            **data: What else there is to say.
+        """
+        self._emit("job.started", "job started", data, job_id=job_id, job_name=job_name)
 
     def job_progress(
         self,
@@ -355,6 +365,7 @@ class ConnectorLogger:
         *,
         level: str = "info",
         job_id: str | None = None,
+        job_name: str | None = None,
     ) -> None:
         try:
             if _runtime.setting("connector_logging") is False:
@@ -363,6 +374,8 @@ class ConnectorLogger:
             fields = dict(self._fields)
             if own and own["job_id"] != fields.get("job_id"):
                 fields.pop("attempt", None)  # it is that of the other job
+            if job_name is not None:
+                own["job_name"] = _name(job_name)
             _runtime.emit(
                 event_type, message, {**self._bound, **data}, level=level, fields=fields | own
             )

@@ -34,6 +34,7 @@ from fiveobs.monitor.reaper import Reaper
 from fiveobs.monitor.services import Service, Services, TokenUse
 from fiveobs.monitor.settings import MonitorSettings
 from fiveobs.monitor.store.engine import Store, masked, open_store
+from fiveobs.monitor.store.reading import MONITOR_SERVICE
 from fiveobs.monitor.stuck import StuckJobs
 from fiveobs.monitor.watching import IngestWatch
 from fiveobs.monitor.webhooks.deliverer import Deliverer
@@ -43,7 +44,6 @@ from fiveobs.monitor.webhooks.sending import Sender
 __all__ = ["make_services", "opened", "serve"]
 
 _BACKLOG = 2_048
-_SERVICE = "fiveobs-monitor"
 #: Of the time that a stop may take, as much is kept for the services, and for what it has recorded.
 _SERVICES_SHARE, _OWN_SHARE = 0.3, 0.2
 
@@ -63,7 +63,7 @@ def serve(settings: MonitorSettings, *, say: Callable[[str], None] = print) -> i
             serves it.
     """
     # What it records itself (lost jobs) goes into a journal of its own, in the same home.
-    configure(home=settings.home, service=_SERVICE)
+    configure(home=settings.home, service=MONITOR_SERVICE)
     with contextlib.ExitStack() as stack:
         stack.callback(shutdown, timeout_s=settings.stop_timeout_s * _OWN_SHARE)
         listener = stack.enter_context(contextlib.closing(_listen(settings)))

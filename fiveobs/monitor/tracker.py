@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fiveobs.monitor.store import reading, related
 from fiveobs.monitor.store.engine import Store
-from fiveobs.monitor.store.rows import AttemptRow, Backlog, EventRow, JobRow, SampleRow, SpanRow
+from fiveobs.monitor.store.rows import AttemptRow, EventRow, JobRow, SampleRow, SpanRow
 from fiveobs.monitor.tracking.batch import batch_answer
 from fiveobs.monitor.tracking.dependencies import Around, dependencies_answer
 from fiveobs.monitor.tracking.history import MOST_RUNS, History, to_history
@@ -56,6 +56,8 @@ __all__ = ["MOST_EVENTS", "Batch", "LogFilter", "Tracker"]
 MOST_EVENTS = 10_000
 #: Progress events behind the throughput of a history.
 _MOST_PROGRESS = 20_000
+#: Jobs of one queue that run; with more, nothing is said of when those that wait will begin.
+_MOST_RUNNING = 500
 #: How long past runs are kept, and of how many kinds of job.
 _KEPT_S, _MOST_KINDS = 10.0, 5_000
 _NO_HISTORY = History()
@@ -308,17 +310,30 @@ class Tracker:
         if not waiting:
             return {}
         places = related.places_in_queue(connection, [each.job for each in waiting])
-        backlogs: dict[str | None, Backlog] = {}
-        for each in waiting:
-            queue = each.job.queue
-            if queue not in backlogs:
-                project_key = each.job.project_key
-                backlogs[queue] = related.queued_and_running(connection, project_key, queue)
+        running = self._running(connection, waiting)
         return {
             each.job.job_key: queue_estimate(
-                each, places.get(each.job.job_key), backlogs[each.job.queue]
+                each, places.get(each.job.job_key), running[each.job.queue]
             )
             for each in waiting
+        }
+
+    def _running(
+        self, connection: Connection, waiting: Sequence[Tracked]
+    ) -> dict[str | None, list[Tracked] | None]:
+        """What runs in the queues in which these jobs wait; ``None`` where that is too much."""
+        project_key, now_us = waiting[0].job.project_key, waiting[0].now_us
+        rows = {
+            queue: related.running_in(connection, project_key, queue, _MOST_RUNNING + 1)
+            for queue in {each.job.queue for each in waiting}
+        }
+        few = [row for found in rows.values() if len(found) <= _MOST_RUNNING for row in found]
+        tracked: dict[str | None, list[Tracked]] = {}
+        for each in self._many(connection, few, now_us, in_short=True):
+            tracked.setdefault(each.job.queue, []).append(each)
+        return {
+            queue: tracked.get(queue, []) if len(found) <= _MOST_RUNNING else None
+            for queue, found in rows.items()
         }
 
 

@@ -25,6 +25,7 @@ class Story:
     def __init__(self, home: Path, store: Store) -> None:
         self._home, self._store = home, store
         self._lines: list[bytes] = []
+        self._others: list[bytes] = []
         self._seq = 0
         data = {"resource": {}, "pid": 1, "cpu_count": 2}
         self.worker_says(0, "worker.started", data=data)
@@ -35,10 +36,16 @@ class Story:
         self._seq += 1
         self._lines.append(line(self._seq, event_type, after_s=at_s, **fields))
 
+    def other_says(self, at_s: float, event_type: str, **fields: Any) -> None:
+        """A line of another process."""
+        self._seq += 1
+        self._others.append(line(self._seq, event_type, after_s=at_s, **fields))
+
     def says(self, at_s: float, event_type: str, **data: Any) -> None:
         """An event of the job; ``fields`` are those of the line, the others its data."""
         fields = data.pop("fields", {})
-        fields = {"job_id": JOB, "job_name": "n", "attempt": 1, **fields}
+        fields = {"job_id": JOB, "job_name": "n", "attempt": 1, "span_id": "ab" * 8, **fields}
+        fields = {name: value for name, value in fields.items() if value is not None}
         level = "error" if event_type.endswith(".failed") else "info"
         self.worker_says(at_s, event_type, **{"level": level, "data": data, **fields})
 
@@ -54,7 +61,9 @@ class Story:
     def tracker(self, now_s: float) -> Tracker:
         """All of it taken in, and looked at so many seconds after the beginning."""
         write_segment(self._home, "w-1-1767323045000000", 1, *self._lines)
+        write_segment(self._home, "other-2-1767323045000000", 1, *self._others)
         self._lines.clear()
+        self._others.clear()
         taking = Taking(self._store, self._home)
         taking.all()
         assert taking.reports == []

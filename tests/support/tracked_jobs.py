@@ -58,6 +58,7 @@ class _Lines:
 
     def job(self, job_id: str, at_s: float, event_type: str, **fields: Any) -> None:
         fields = {"job_name": NAME, "attempt": 1, "trace_id": "ab" * 16, **fields}
+        fields = {"span_id": "cd" * 8, **fields}
         self.say(at_s, event_type, job_id=job_id, **fields)
 
 
@@ -130,7 +131,7 @@ def _others(lines: _Lines) -> None:
         data = {"status": "completed", "duration_s": 600.0, "queue": "reports"}
         name = "Weekly Report Generation"
         lines.job(weekly, at_s + 600, "job.completed", job_name=name, data=data)
-    lines.job("running-report", 50_100, "job.started", job_name=name, data={"queue": "reports"})
+    lines.job("running-report", 50_800, "job.started", job_name=name, data={"queue": "reports"})
     for number, job_id in enumerate(("first-in-queue", DEPENDENT)):
         attributes = {"submitted_by": "user456", "priority": "Normal"}
         data = {"queue": "reports", "attributes": attributes}

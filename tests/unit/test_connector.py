@@ -296,3 +296,14 @@ def test_events_reach_journal_and_bus(fiveobs_home: Path) -> None:
     assert "trace_id" not in other
     assert "hunter2" not in str(lines)
     assert [event.id for event in seen] == [own["id"], other["id"]]
+
+
+def test_the_kind_of_job_may_be_named(runtime: RecordingRuntime) -> None:
+    """Where it is received and where it has begun; without a name nothing is said of it."""
+    connector = ConnectorLogger("comfyui").with_job_context("job-1")
+    for say in (connector.job_received, connector.job_started):
+        say(job_name="upscale")
+        assert runtime.last["fields"]["job_name"] == "upscale"
+        assert "job_name" not in runtime.last["data"]
+        say()
+        assert "job_name" not in runtime.last["fields"]

@@ -221,10 +221,11 @@ class Projection:
         if fold.is_alive:
             attempt.live(at)
             if event_type in _BEGINNINGS:
-                attempt.run(worker.worker_key, at)
+                # What has no span is a connector's, which may speak from anywhere.
+                is_here = record.get("span_id") is not None
+                attempt.run(worker.worker_key if is_here else None, at)
             elif attempt.worker_key is None and record.get("span_id") is not None:
-                # Its beginning is not known. What has no span is a connector's, which may speak
-                # from anywhere.
+                # Its beginning is not known.
                 attempt.worker_key = worker.worker_key
         if not fold.is_move and attempt.status == "running" and attempt.running_at_us is not None:
             return

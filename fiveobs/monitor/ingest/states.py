@@ -202,11 +202,12 @@ class AttemptState(Row, table=schema.attempts):
         self.lost_cause = self.lost_details = None
         return True
 
-    def run(self, worker_key: int, at: int) -> None:
-        """It has begun or goes on: where it did so last, there it is."""
+    def run(self, worker_key: int | None, at: int) -> None:
+        """It has begun or goes on: where it did so last, there it is, if that is known."""
         if self.running_at_us is None or at >= self.running_at_us:
             self.running_at_us = at
-            self.worker_key = worker_key
+            if worker_key is not None:
+                self.worker_key = worker_key
 
     def pause(self, at: int) -> None:
         """It waits at a checkpoint."""

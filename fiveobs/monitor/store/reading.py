@@ -51,6 +51,7 @@ __all__ = [
     "JOBS",
     "MAX_COUNTED",
     "MAX_ROWS",
+    "MONITOR_SERVICE",
     "all_rows",
     "children_of",
     "columns_of",
@@ -74,6 +75,8 @@ T = TypeVar("T", bound=tuple[Any, ...])
 MAX_ROWS = 1_000
 #: What is counted at most where a queue may be long.
 MAX_COUNTED = 10_000
+#: What monitors call themselves in what they record.
+MONITOR_SERVICE = "fiveobs-monitor"
 
 
 def columns_of(row: type[Any], table: Table) -> list[Any]:
@@ -98,10 +101,15 @@ def _one(
 
 # --- jobs --------------------------------------------------------------------------------------
 
+#: Where nobody said what kind of job it is, it is named after its service.
+_NAMES: Mapping[str, ColumnElement[Any]] = {
+    "service": kinds.c.service,
+    "job_name": func.coalesce(func.nullif(kinds.c.job_name, ""), kinds.c.service),
+}
 #: Every job as a `JobRow`.
-JOBS = select(
-    *(kinds.c[name] if name in ("service", "job_name") else jobs.c[name] for name in JobRow._fields)
-).join(kinds, kinds.c.kind_key == jobs.c.kind_key)
+JOBS = select(*(_NAMES[name] if name in _NAMES else jobs.c[name] for name in JobRow._fields)).join(
+    kinds, kinds.c.kind_key == jobs.c.kind_key
+)
 
 
 _ONE_JOB = JOBS.where(
@@ -334,13 +342,17 @@ _LIVE_WORKERS = (
         workers.c.project_key == bindparam("project_key"),
         workers.c.heartbeat_at_us >= bindparam("since_us"),
         workers.c.stopped_at_us.is_(None),
+        func.coalesce(workers.c.service, "") != MONITOR_SERVICE,
     )
     .limit(MAX_COUNTED)
 )
 
 
 def live_workers(connection: Connection, project_key: int, since_us: int) -> list[WorkerRow]:
-    """A project's workers that gave a sign of life since then and have not stopped."""
+    """A project's workers that gave a sign of life since then and have not stopped.
+
+    A monitor has a journal as they do; it runs no jobs.
+    """
     given = {"project_key": project_key, "since_us": since_us}
     return all_rows(connection, WorkerRow, _LIVE_WORKERS, given)
 

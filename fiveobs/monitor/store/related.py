@@ -9,7 +9,6 @@ from sqlalchemy import Connection, Integer, and_, bindparam, func, literal_colum
 
 from fiveobs.monitor.store.reading import JOBS, MAX_COUNTED, MAX_ROWS, all_rows, columns_of
 from fiveobs.monitor.store.rows import (
-    Backlog,
     ConditionRow,
     DependencyRow,
     JobRow,
@@ -35,8 +34,8 @@ __all__ = [
     "measures_of",
     "needs_of",
     "places_in_queue",
-    "queued_and_running",
     "resources_of",
+    "running_in",
     "runs_of",
     "stages_of_runs",
 ]
@@ -198,11 +197,10 @@ def _received(table: Any) -> Any:
     return table.c.status == literal_column("'received'")
 
 
-def queued_and_running(connection: Connection, project_key: int, queue: str | None) -> Backlog:
-    """How many jobs of one queue wait and run."""
+def running_in(
+    connection: Connection, project_key: int, queue: str | None, limit: int
+) -> list[JobRow]:
+    """The jobs of one queue that run, at most so many."""
     same = jobs.c.queue == queue if queue is not None else jobs.c.queue.is_(None)
-    own = jobs.c.project_key == project_key
-    queued = select(jobs.c.job_key).where(own, same, _received(jobs)).limit(MAX_COUNTED)
-    running = select(jobs.c.job_key).where(own, same, jobs.c.status == "running").limit(MAX_COUNTED)
-    counts = [select(func.count()).select_from(each.subquery()) for each in (queued, running)]
-    return Backlog(*connection.execute(select(*(each.scalar_subquery() for each in counts))).one())
+    own = jobs.c.project_key == project_key, jobs.c.status == "running", same
+    return all_rows(connection, JobRow, JOBS.where(*own).limit(limit))

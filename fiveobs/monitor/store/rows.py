@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 __all__ = [
     "AttemptRow",
-    "Backlog",
     "ConditionRow",
     "DependencyRow",
     "EntryCounts",
@@ -220,10 +219,3 @@ class RunRow(NamedTuple):
     #: How many it said are done, if it counted itself, and when.
     done: float | None
     progress_at_us: int | None
-
-
-class Backlog(NamedTuple):
-    """How many jobs wait and run in a queue now; counted up to ``MAX_COUNTED``."""
-
-    queued: int
-    running: int

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
 
-from fiveobs.monitor.store.rows import Backlog, WorkerRow
-from fiveobs.monitor.tracking.estimates import to_come_s
+from fiveobs.monitor.store.rows import WorkerRow
+from fiveobs.monitor.tracking.estimates import estimate, to_come_s
 from fiveobs.monitor.tracking.human import US, number
 from fiveobs.monitor.tracking.models.base import EstimateModel
 from fiveobs.monitor.tracking.models.batch import SystemHealth
 from fiveobs.monitor.tracking.tracked import Tracked
 
-__all__ = ["ALIVE_S", "QueueEstimate", "queue_estimate", "system_health"]
+__all__ = ["ALIVE_S", "QueueEstimate", "begins_s", "queue_estimate", "system_health"]
 
 #: A worker that gave a sign of life within so many seconds is taken to be alive.
 ALIVE_S = 30
@@ -34,35 +35,63 @@ class QueueEstimate:
 
 
 def queue_estimate(
-    tracked: Tracked, position: int | None, backlog: Backlog | None
+    tracked: Tracked, position: int | None, running: Sequence[Tracked] | None
 ) -> QueueEstimate:
     """When a job that waits will begin.
 
-    With ``r`` jobs of its queue running at once, each usually taking ``d`` seconds, the one at
-    place ``p`` begins in ``p * d / r`` seconds. ``None`` where nothing runs or no past is known.
+    Each job that runs makes room when what is left of it is over; then the first that waits takes
+    its place, for as long as jobs like this one usually take. ``None`` where nothing runs, where
+    the rest of one that does is not known, or where no past of this one is.
 
     Args:
         tracked: The job.
         position: Its place in the queue, from 1.
-        backlog: How many jobs of its queue wait and run.
+        running: The jobs of its queue that run; ``None`` if they are too many to look at.
     """
     usual = to_come_s(tracked.history)
-    if position is None or backlog is None or usual is None or not backlog.running:
+    lefts = [estimate(each) for each in running or ()]
+    known = [each for each in lefts if each is not None]
+    if position is None or usual is None or not known or len(known) < len(lefts):
         return QueueEstimate(position=position, start_us=None, completion_us=None, estimate=None)
     low_s, usual_s, high_s = usual
-    turns = position / backlog.running
-    start_us = tracked.now_us + round(turns * usual_s * US)
+    start_us = tracked.now_us + round(
+        US * begins_s(position, [each.remaining_s for each in known], usual_s)
+    )
+    lows = [each.low_s for each in known if each.low_s is not None]
+    highs = [each.high_s for each in known if each.high_s is not None]
+    has_range = len(lows) == len(highs) == len(known)
     return QueueEstimate(
         position=position,
         start_us=start_us,
         completion_us=start_us + round(usual_s * US),
         estimate=EstimateModel(
             method="queue",
-            low_seconds=number((turns + 1) * low_s),
-            high_seconds=number((turns + 1) * high_s),
+            low_seconds=number(begins_s(position, lows, low_s) + low_s) if has_range else None,
+            high_seconds=number(begins_s(position, highs, high_s) + high_s) if has_range else None,
             runs=len(tracked.history.runs),
         ),
     )
+
+
+def begins_s(position: int, rests_s: Sequence[float], turn_s: float) -> float:
+    """In how many seconds the one at a place begins.
+
+    Args:
+        position: From 1.
+        rests_s: How long each of those that run still takes, one at least.
+        turn_s: How long each of those that wait will take.
+    """
+    places = len(rests_s)
+    if turn_s <= 0:
+        return min(rests_s)
+    # Once all that run now are over, each turn begins as many as there are places.
+    last_s = max(rests_s)
+    before = sum(int((last_s - rest_s) / turn_s) + 1 for rest_s in rests_s)
+    turns = max(position - before, 0) // places
+    free_s = sorted(rests_s)
+    for _ in range(position - turns * places - 1):
+        heapreplace(free_s, free_s[0] + turn_s)
+    return free_s[0] + turns * turn_s
 
 
 def system_health(workers: Sequence[WorkerRow], queued: int) -> SystemHealth:
@@ -77,7 +106,7 @@ def system_health(workers: Sequence[WorkerRow], queued: int) -> SystemHealth:
     capacity = _capacity(workers, running, load)
     return SystemHealth(
         overall_load=number(load, 0),
-        queue_health=_queue_health(queued, running),
+        queue_health=_queue_health(queued, running, len(workers)),
         resource_availability=_availability(load),
         estimated_capacity=_jobs(capacity),
         estimated_capacity_jobs=capacity,
@@ -117,7 +146,9 @@ def _jobs(capacity: int | None) -> str | None:
     return f"{capacity} additional job{'' if capacity == 1 else 's'}"
 
 
-def _queue_health(queued: int, running: int) -> str:
+def _queue_health(queued: int, running: int, workers: int) -> str:
+    if queued and not workers:
+        return "Poor"
     backlog = queued / max(running, 1)
     if backlog <= _GOOD_BACKLOG:
         return "Good"

@@ -57,7 +57,10 @@ class Fold:
 
 
 def record(at_s: float, event_type: str, *, attempt: int = 1, **data: Any) -> dict[str, Any]:
+    """A line about the job; where it begins or goes on, by the worker that runs it."""
     fields = {"job_id": JOB, "job_name": "resize", "attempt": attempt, "data": data}
+    if event_type in ("job.started", "job.resumed"):
+        fields["span_id"] = "ab" * 8
     found: dict[str, Any] = json.loads(line(1, event_type, after_s=at_s, **fields))
     return found
 
@@ -154,6 +157,16 @@ def test_the_same_attempt_may_be_begun_by_another_worker() -> None:
         attempt = folded(*order).job.attempts[1]
         assert (attempt.status, attempt.worker_key) == ("running", 2)
         assert attempt.started_at_us == to_us(STARTED[1]["timestamp"])
+
+
+def test_who_reports_a_job_does_not_run_it() -> None:
+    """A beginning without a span is told by somebody else, and leaves open where the job runs."""
+    told = record(1, "job.started")
+    del told["span_id"]
+    attempt = folded((5, told), (5, record(2, "job.progress"))).job.attempts[1]
+    assert (attempt.status, attempt.worker_key) == ("running", None)
+    attempt = folded((5, told), STARTED).job.attempts[1]
+    assert attempt.worker_key == 1
 
 
 # --- in any order ---

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiveobs.monitor.store.rows import AttemptRow, Backlog, JobRow, StageRow, WorkerRow
+from fiveobs.monitor.store.rows import AttemptRow, JobRow, StageRow, WorkerRow
 from fiveobs.monitor.tracking import estimates, human, trends
 from fiveobs.monitor.tracking.benchmarks import compare
 from fiveobs.monitor.tracking.estimates import estimate, plan_stages, prediction_accuracy
 from fiveobs.monitor.tracking.history import History, PastRun
 from fiveobs.monitor.tracking.human import US
-from fiveobs.monitor.tracking.queueing import queue_estimate, system_health
+from fiveobs.monitor.tracking.queueing import begins_s, queue_estimate, system_health
 from fiveobs.monitor.tracking.tracked import Tracked
 
 NOW_US = 1_800_000_000 * US
@@ -206,15 +206,56 @@ def test_noise_is_seldom_called_a_trend() -> None:
     assert sum(each != 0 for each in calls) / 400 < 0.09
 
 
-def test_a_queue_moves_as_fast_as_its_jobs() -> None:
-    """The fourth of a queue with two at a time begins after two turns."""
+def half_done(elapsed_s: float, status: str = "running") -> Tracked:
+    """With as much left as it has run."""
+    return running(elapsed_s, percent=50, percent_at_us=NOW_US, status=status)
+
+
+def test_a_place_becomes_free_when_a_job_ends() -> None:
+    """The first that waits follows the first that ends; the next after as long as such jobs take.
+
+    It does not matter when somebody asks: what runs has less left then.
+    """
     waiting = running(0, status="received", past=history(*[60.0] * 5))
-    found = queue_estimate(waiting, 4, Backlog(queued=9, running=2))
-    assert found.start_us is not None
+    busy = [half_done(30), half_done(50)]
+    starts = [queue_estimate(waiting, place, busy).start_us for place in range(1, 6)]
+    assert [(each - NOW_US) / US for each in starts if each] == [30, 50, 90, 110, 150]
+    found = queue_estimate(waiting, 1, busy)
     assert found.completion_us is not None
-    assert (found.start_us - NOW_US) / US == 120
-    assert (found.completion_us - NOW_US) / US == 180
-    assert queue_estimate(waiting, 4, Backlog(queued=9, running=0)).start_us is None
+    assert (found.completion_us - NOW_US) / US == 90
+
+
+def test_a_queue_says_nothing_of_what_it_does_not_know() -> None:
+    """Nothing runs, one that runs has no estimate, too many run, or there is no past."""
+    waiting = running(0, status="received", past=history(*[60.0] * 5))
+    assert queue_estimate(waiting, 4, []).start_us is None
+    assert queue_estimate(waiting, 4, None).start_us is None
+    assert queue_estimate(waiting, 4, [half_done(10), running(10)]).start_us is None
+    assert queue_estimate(running(0, status="received"), 4, [half_done(10)]).start_us is None
+
+
+@given(
+    st.integers(1, 60),
+    st.lists(st.floats(0.0, 100.0), min_size=1, max_size=6),
+    st.floats(0.5, 50.0),
+)
+def test_turns_are_counted_as_they_pass(position: int, rests_s: list[float], turn_s: float) -> None:
+    """However far back, as if each one before had been followed on its way."""
+    free_s = sorted(rests_s)
+    for _ in range(position - 1):
+        free_s = sorted([free_s[0] + turn_s, *free_s[1:]])
+    assert begins_s(position, rests_s, turn_s) == pytest.approx(free_s[0])
+
+
+def test_a_far_place_costs_no_more_than_a_near_one() -> None:
+    """Whole turns are not followed one by one."""
+    assert begins_s(10_000_001, [5.0, 5.0], 1.0) == 5_000_005
+
+
+def test_a_queue_without_workers_is_poor() -> None:
+    """However few wait; where nothing waits nothing is wrong."""
+    assert system_health([], queued=1).queue_health == "Poor"
+    assert system_health([], queued=0).queue_health == "Good"
 
 
 def test_load_is_that_of_the_fullest() -> None:
