@@ -16,6 +16,7 @@ from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.rows import AttemptRow, EventRow, JobRow, SampleRow, SpanRow
 from fiveobs.monitor.tracking.batch import batch_answer
 from fiveobs.monitor.tracking.dependencies import Around, dependencies_answer
+from fiveobs.monitor.tracking.described import Known
 from fiveobs.monitor.tracking.history import MOST_RUNS, History, to_history
 from fiveobs.monitor.tracking.human import US, as_time
 from fiveobs.monitor.tracking.logs import logs_answer, raw_logs
@@ -30,7 +31,7 @@ from fiveobs.monitor.tracking.models import (
 )
 from fiveobs.monitor.tracking.models.logs import TimeRange
 from fiveobs.monitor.tracking.models.metrics import HistoricalMetric
-from fiveobs.monitor.tracking.progress import ACTIVITY_TYPES, progress_answer
+from fiveobs.monitor.tracking.progress import ACTIVITY_TYPES, progress_answer, sums
 from fiveobs.monitor.tracking.queueing import (
     ALIVE_S,
     QueueEstimate,
@@ -173,10 +174,16 @@ class Tracker:
                 newest=True,
                 limit=MOST_EVENTS + 1,
             )
+            beginners = {each.worker_key for each in events if each.event_type == "job.started"}
+            measures = related.measures_of(connection, tracked.job.job_key, tracked.job.attempt)
+            known = Known(
+                workers=reading.workers_by_key(connection, beginners), values=sums(measures)
+            )
         is_complete = len(events) <= MOST_EVENTS
         return timeline_answer(
             tracked,
             events[-MOST_EVENTS:],
+            known,
             granularity=granularity,
             is_complete=is_complete,
         )

@@ -35,6 +35,7 @@ class TimelineEvent(Answer):
     event_type: str
     description: str
     details: Mapping[str, Any]
+    attempt: int | None
     #: How many events of this kind it stands for, if more than one.
     count: int | None = None
 

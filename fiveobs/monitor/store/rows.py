@@ -113,6 +113,8 @@ class EventRow(NamedTuple):
     event_type: str
     level: int
     message: str
+    worker_key: int | None
+    span_id: str | None
     #: JSON text.
     data: str
 

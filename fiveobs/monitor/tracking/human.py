@@ -5,6 +5,7 @@ Beside each of these stands the number itself with its unit; nothing should read
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -26,18 +27,22 @@ Number: TypeAlias = int | float
 
 #: Microseconds of a second.
 US = 1_000_000
+#: Beyond this, floating point numbers are not exact integers.
+_EXACT = 2**53
 _SIZES = ("bytes", "KB", "MB", "GB", "TB", "PB")
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+_MILLISECOND = ("millisecond", 0.001)
 #: Times that a date can be made of: years 1 to 9999.
 _FIRST_US, _LAST_US = -62_135_596_800 * US, 253_402_300_799 * US
 
 
 def number(value: float | None, digits: int = 2) -> Number | None:
     """Rounded; an integer if it is whole."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return None
     rounded = round(value, digits)
-    return int(rounded) if rounded == int(rounded) else rounded
+    is_exact = abs(rounded) < _EXACT and rounded == int(rounded)
+    return int(rounded) if is_exact else rounded
 
 
 def as_time(at_us: int | None) -> str | None:
@@ -51,7 +56,7 @@ def as_time(at_us: int | None) -> str | None:
 
 def size(size_bytes: float | None) -> str | None:
     """A size in steps of 1024: "890 MB", "2.3 GB"."""
-    if size_bytes is None:
+    if size_bytes is None or not math.isfinite(size_bytes):
         return None
     value, unit = float(size_bytes), _SIZES[0]
     for unit in _SIZES:
@@ -66,9 +71,11 @@ def size(size_bytes: float | None) -> str | None:
 
 def duration(duration_s: float | None) -> str | None:
     """Every unit that is not zero: "15 minutes 33 seconds"; below ten seconds with a fraction."""
-    if duration_s is None:
+    if duration_s is None or not math.isfinite(duration_s):
         return None
     seconds = max(duration_s, 0.0)
+    if 0 < seconds < 0.001:
+        return _count(number(seconds * 1000, 3) or 0, "millisecond")
     if seconds < 1:
         return _count(number(seconds, 3) or 0, "second")
     if seconds < 10:
@@ -84,7 +91,7 @@ def duration(duration_s: float | None) -> str | None:
 
 def rounded_duration(duration_s: float | None) -> str | None:
     """One unit, with a fraction: "5.75 minutes"."""
-    if duration_s is None:
+    if duration_s is None or not math.isfinite(duration_s):
         return None
     unit, length_s = _unit_of(duration_s)
     return _count(number(duration_s / length_s) or 0, unit)
@@ -92,7 +99,7 @@ def rounded_duration(duration_s: float | None) -> str | None:
 
 def duration_range(low_s: float | None, high_s: float | None) -> str | None:
     """From one duration to another in one unit: "20-25 minutes"."""
-    if low_s is None or high_s is None:
+    if low_s is None or high_s is None or not math.isfinite(low_s + high_s):
         return None
     unit, length_s = _unit_of(high_s)
     digits = 1 if high_s / length_s < 10 else 0
@@ -102,7 +109,7 @@ def duration_range(low_s: float | None, high_s: float | None) -> str | None:
 
 def rate(rate_per_s: float | None, unit: str | None) -> str | None:
     """How many of what a second: "1250 records/second"."""
-    if rate_per_s is None:
+    if rate_per_s is None or not math.isfinite(rate_per_s):
         return None
     return f"{number(rate_per_s, 0 if rate_per_s >= 10 else 2)} {unit or 'records'}/second"
 
@@ -118,8 +125,10 @@ def _count(count: Number, unit: str) -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
-def _unit_of(duration_s: float) -> tuple[str, int]:
+def _unit_of(duration_s: float) -> tuple[str, float]:
     """The unit in which a duration reads best."""
+    if 0 < duration_s < 0.1:
+        return _MILLISECOND
     for unit, length_s in _UNITS:
         if duration_s >= 2 * length_s or (length_s == 60 and duration_s >= 60):
             return unit, length_s

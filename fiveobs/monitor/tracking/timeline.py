@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
-from pydantic.alias_generators import to_camel
-
 from fiveobs.monitor.store.rows import EventRow
-from fiveobs.monitor.tracking.estimates import HIGH, LOW, estimate, plan_stages
-from fiveobs.monitor.tracking.history import MIN_RUNS, History, quantile
-from fiveobs.monitor.tracking.human import US, as_time, duration, duration_range, number
+from fiveobs.monitor.tracking.described import Known, described
+from fiveobs.monitor.tracking.estimates import estimate, plan_stages
+from fiveobs.monitor.tracking.human import US, as_time
 from fiveobs.monitor.tracking.logs import completion_us
 from fiveobs.monitor.tracking.models.timeline import (
     TimelineAnswer,
@@ -65,6 +63,7 @@ _STEPS_US = {"seconds": US, "minutes": 60 * US}
 def timeline_answer(
     tracked: Tracked,
     events: Sequence[EventRow],
+    known: Known,
     *,
     granularity: Granularity,
     is_complete: bool,
@@ -74,6 +73,7 @@ def timeline_answer(
     Args:
         tracked: The job.
         events: What happened, in order, as far as it is to be shown.
+        known: What its events do not say themselves.
         granularity: How much of the progress is told: once a second, once a minute, or nothing.
         is_complete: Whether those are all events.
     """
@@ -87,7 +87,7 @@ def timeline_answer(
             granularity=granularity,
             is_complete=is_complete,
         ),
-        timeline=[_event(tracked, *each) for each in _thinned(in_time(events), granularity)],
+        timeline=[_event(tracked, *each, known) for each in _thinned(in_time(events), granularity)],
         upcoming_events=list(_upcoming(tracked)),
     )
 
@@ -116,23 +116,15 @@ def _thinned(
     return (each for each in kept if each[1])
 
 
-def _event(tracked: Tracked, event: EventRow, count: int) -> TimelineEvent:
-    details = details_of(event)
-    describe = _DESCRIBED.get(event.event_type)
-    if describe is not None:
-        details = {_camel(name): value for name, value in describe(tracked, details).items()}
+def _event(tracked: Tracked, event: EventRow, count: int, known: Known) -> TimelineEvent:
     return TimelineEvent(
         timestamp=as_time(event.at_us) or "",
         event_type=_word(event),
         description=event.message,
-        details=details,
+        details=described(tracked, event, known),
+        attempt=event.attempt,
         count=count if count > 1 else None,
     )
-
-
-def _camel(name: str) -> str:
-    """A field of the journal in the API's words: ``eta_s`` is ``etaSeconds``."""
-    return to_camel(f"{name}econds" if name.endswith("_s") else name)
 
 
 def _word(event: EventRow) -> str:
@@ -141,80 +133,6 @@ def _word(event: EventRow) -> str:
             return "Error"
         return "Warning" if event.level >= 30 else "Log"
     return _WORDS.get(event.event_type, event.event_type)
-
-
-# --- what is added to the details --------------------------------------------------------------
-
-
-def _job_started(tracked: Tracked, details: dict[str, Any]) -> dict[str, Any]:
-    worker = tracked.worker
-    memory = worker.memory_limit_bytes if worker is not None else None
-    return {
-        "submittedBy": tracked.job.submitted_by,
-        "priority": tracked.job.priority,
-        "estimatedDuration": _usual(tracked.history.durations_s),
-        "resourcesAllocated": {
-            "cpuUnits": number(worker.cpu_count) if worker is not None else None,
-            "memoryGB": number(memory / 1024**3) if memory is not None else None,
-            "workerNode": worker.machine_id if worker is not None else None,
-        },
-        **details,
-    }
-
-
-def _stage_started(tracked: Tracked, details: dict[str, Any]) -> dict[str, Any]:
-    name = details.pop("stage", None)
-    found = {"stageName": name, "expectedDuration": _expected(tracked.history, str(name))}
-    total = details.pop("total", None)
-    if total is not None:
-        found["recordCount"] = total
-    return {**found, **details}
-
-
-def _stage_ended(tracked: Tracked, details: dict[str, Any]) -> dict[str, Any]:
-    took_s = details.pop("duration_s", None)
-    found = {
-        "stageName": details.pop("stage", None),
-        "actualDuration": duration(took_s),
-        "actualDurationSeconds": took_s,
-    }
-    done = details.pop("done", None)
-    if done:
-        found["recordsProcessed"] = number(done)
-    return {**found, **details}
-
-
-def _progress(tracked: Tracked, details: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if "stage" in details:
-        found["stageName"] = details.pop("stage")
-    found["progress"] = number(details.pop("percent", None), 1)
-    done, total = details.pop("done", None), details.pop("total", None)
-    if done is not None:
-        found["recordsProcessed"] = number(done)
-        if total is not None:
-            found["remainingRecords"] = number(max(total - done, 0))
-    return {**found, **details}
-
-
-_DESCRIBED: dict[str, Callable[[Tracked, dict[str, Any]], dict[str, Any]]] = {
-    "job.started": _job_started,
-    "job.progress": _progress,
-    "stage.started": _stage_started,
-    "stage.progress": _progress,
-    "stage.completed": _stage_ended,
-    "stage.failed": _stage_ended,
-}
-
-
-def _usual(durations_s: Sequence[float]) -> str | None:
-    if len(durations_s) < MIN_RUNS:
-        return None
-    return duration_range(quantile(durations_s, LOW), quantile(durations_s, HIGH))
-
-
-def _expected(history: History, stage: str) -> str | None:
-    return _usual(history.stage_durations_s(stage))
 
 
 # --- what is to come ---------------------------------------------------------------------------

@@ -25,6 +25,7 @@ class TimelineEvent(Model):
     event_type: str
     description: str
     details: Details
+    attempt: int | None
     count: Absent[int] = None
     """How many events of this kind it stands for, if more than one."""
 
