@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fiveobs.monitor.store import reading, related
 from fiveobs.monitor.store.engine import Store
-from fiveobs.monitor.store.rows import AttemptRow, EventRow, JobRow, SampleRow, SpanRow
+from fiveobs.monitor.store.rows import EventRow, JobRow, SampleRow, SpanRow
 from fiveobs.monitor.tracking.batch import batch_answer
 from fiveobs.monitor.tracking.dependencies import Around, dependencies_answer
 from fiveobs.monitor.tracking.described import Known
@@ -59,6 +59,8 @@ MOST_EVENTS = 10_000
 _MOST_PROGRESS = 20_000
 #: Jobs of one queue that run; with more, nothing is said of when those that wait will begin.
 _MOST_RUNNING = 500
+#: Events among which one is looked for that tells what a job is doing.
+_MOST_ACTIVITY = 200
 #: How long past runs are kept, and of how many kinds of job.
 _KEPT_S, _MOST_KINDS = 10.0, 5_000
 _NO_HISTORY = History()
@@ -148,12 +150,12 @@ class Tracker:
                     level=20,
                     event_types=ACTIVITY_TYPES,
                     newest=True,
-                    limit=1,
+                    limit=_MOST_ACTIVITY,
                 )
             return progress_answer(
                 tracked,
                 measures=related.measures_of(connection, job.job_key, job.attempt),
-                activity=activity[0] if activity else None,
+                activity=activity,
                 span=_span_of(connection, tracked),
                 queued=self._queued(connection, [tracked]).get(job.job_key),
             )
@@ -236,7 +238,7 @@ class Tracker:
         now_us = round(self._now() * US)
         with self._store.reading() as connection:
             rows, not_found = _jobs(connection, project_key, wanted)
-            tracked = self._many(connection, rows, now_us, in_short=True)
+            tracked = self._many(connection, rows, now_us, in_short=not include_metrics)
             queued = self._queued(connection, tracked)
             workers = reading.live_workers(connection, project_key, now_us - ALIVE_S * US)
             health = system_health(workers, related.count_waiting(connection, project_key))
@@ -274,7 +276,7 @@ class Tracker:
         stages = reading.latest_stages(connection, keys)
         workers = reading.workers_by_key(connection, (row.worker_key for row in attempts.values()))
         histories = self._histories_of(connection, {job.kind_key for job in whole})
-        last = {} if in_short else _last_samples(connection, jobs, attempts)
+        last = {} if in_short else reading.last_samples(connection, keys)
         return [
             Tracked(
                 job=job,
@@ -282,7 +284,7 @@ class Tracker:
                 stages=stages.get(job.job_key, ()),
                 worker=workers.get(attempt.worker_key or 0) if attempt is not None else None,
                 sample=last.get(job.job_key),
-                history=histories.get(job.kind_key, _NO_HISTORY),
+                history=histories.get(job.kind_key, _NO_HISTORY).without(job.job_key),
                 now_us=now_us,
             )
             for job in jobs
@@ -370,23 +372,6 @@ def _span_of(connection: Connection, tracked: Tracked) -> SpanRow | None:
     """What the worker's heartbeats say of the time in which the job ran."""
     key, span = _worker_span(tracked)
     return None if key is None else reading.span_of(connection, key, *span)
-
-
-def _last_samples(
-    connection: Connection, jobs: Sequence[JobRow], attempts: Mapping[int, AttemptRow]
-) -> dict[int, SampleRow]:
-    """The worker's last figures while a job ran that has ended."""
-    found = {}
-    for job in jobs:
-        attempt = attempts.get(job.job_key)
-        if job.ended_at_us is None or job.started_at_us is None or attempt is None:
-            continue
-        if attempt.worker_key is not None:
-            span = job.started_at_us, job.ended_at_us
-            samples = reading.samples_of(connection, attempt.worker_key, *span, 1)
-            if samples:
-                found[job.job_key] = samples[-1]
-    return found
 
 
 def _counts(connection: Connection, tracked: Tracked, limit: int, from_us: int) -> list[EventRow]:

@@ -58,7 +58,7 @@ class BatchJob(Answer):
     current_stage: str | None = None
     submitted_by: str | None
     priority: str | None
-    #: Of jobs that run, with ``includeMetrics``.
+    #: Of jobs that have begun, with ``includeMetrics``.
     resource_usage: ResourceBrief | None = None
 
 

@@ -60,6 +60,7 @@ class LogEntry(Answer):
 class ExecutionMetrics(Answer):
     """How the job is doing."""
 
+    #: The stage that runs; null between stages, and once the job has ended.
     current_stage: str | None
     stage_progress: float | None
     overall_progress: float | None

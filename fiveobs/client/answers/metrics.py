@@ -178,6 +178,8 @@ class Benchmarks(Answer):
     average_throughput: str | None
     average_throughput_per_second: float | None
     current_performance_rank: str | None
+    #: Past runs that took longer, and half of those that took as long, in percent.
+    current_performance_rank_percentile: float | None
     similar_jobs_comparison: SimilarJobs | None
     #: Completed runs behind it.
     runs: int

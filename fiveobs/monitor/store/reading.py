@@ -61,6 +61,7 @@ __all__ = [
     "intervals_of",
     "job_by_id",
     "jobs_by_id",
+    "last_samples",
     "latest_attempts",
     "latest_stages",
     "live_workers",
@@ -368,6 +369,36 @@ _SAMPLES = (
     .order_by(samples.c.at_us.desc())
     .limit(bindparam("most", type_=Integer))
 )
+
+
+_LAST = (
+    select(samples.c.at_us)
+    .where(
+        samples.c.worker_key == attempts.c.worker_key,
+        samples.c.at_us >= jobs.c.started_at_us,
+        samples.c.at_us <= jobs.c.ended_at_us,
+    )
+    .order_by(samples.c.at_us.desc())
+    .limit(1)
+    .correlate(attempts, jobs)
+    .scalar_subquery()
+)
+_LAST_SAMPLES = (
+    select(jobs.c.job_key, *columns_of(SampleRow, samples))
+    .join(
+        attempts, and_(attempts.c.job_key == jobs.c.job_key, attempts.c.attempt == jobs.c.attempt)
+    )
+    .join(samples, and_(samples.c.worker_key == attempts.c.worker_key, samples.c.at_us == _LAST))
+    .where(jobs.c.job_key.in_(bindparam("job_keys", expanding=True)))
+)
+
+
+def last_samples(connection: Connection, job_keys: Collection[int]) -> dict[int, SampleRow]:
+    """The last figures of each job's worker while the job ran, of those that have ended."""
+    if not job_keys:
+        return {}
+    found = connection.execute(_LAST_SAMPLES, {"job_keys": list(job_keys)})
+    return {row[0]: SampleRow(*row[1:]) for row in found}
 
 
 def _moved(name: str) -> Any:

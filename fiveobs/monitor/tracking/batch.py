@@ -39,7 +39,7 @@ def batch_answer(
         health: How busy the workers are.
         now_us: When.
         not_found: Ids that were asked for in vain.
-        include_metrics: Whether to say what running jobs use.
+        include_metrics: Whether to say what jobs that have begun use.
         refresh_interval_s: When the caller means to ask again.
     """
     counts = Counter(STATUS_WORDS.get(each.job.status, "").lower() for each in jobs)
@@ -71,7 +71,7 @@ def _job(tracked: Tracked, queued: QueueEstimate | None, include_metrics: bool) 
         current_stage=current.stage if current is not None else None,
         submitted_by=job.submitted_by,
         priority=job.priority,
-        resource_usage=_usage(tracked) if include_metrics and tracked.is_running else None,
+        resource_usage=_usage(tracked) if include_metrics and job.started_at_us else None,
     )
 
 

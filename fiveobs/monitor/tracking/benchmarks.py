@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from fiveobs.monitor.tracking.estimates import estimate
-from fiveobs.monitor.tracking.history import MIN_RUNS, History
+from fiveobs.monitor.tracking.history import MIN_RUNS
 from fiveobs.monitor.tracking.human import number, percentile, rate, rounded_duration
 from fiveobs.monitor.tracking.models.metrics import Benchmarks, SimilarJobs
 from fiveobs.monitor.tracking.tracked import Tracked
 
-__all__ = ["benchmarks", "compare"]
+__all__ = ["benchmarks", "compare", "rank_of"]
 
 #: Durations that differ by less than this share are similar.
 _SIMILAR = 0.05
@@ -20,24 +20,36 @@ _SIMILAR = 0.05
 def benchmarks(tracked: Tracked) -> Benchmarks:
     """The averages of past runs, and the job's rank among them.
 
-    The job's own run is not among them. While it runs, its duration is what it is expected to be.
+    While it runs, its duration is what it is expected to be. Below `MIN_RUNS`, nothing is said.
     """
-    own_us = tracked.job.ended_at_us if tracked.job.status == "completed" else None
-    runs = [run for run in tracked.history.runs if run.ended_at_us != own_us]
-    durations = [run.duration_s for run in runs]
-    average_s = fmean(durations) if durations else None
-    average_rate = History(runs=tuple(runs)).rate_per_s(tracked.unit)
-    similar = compare(_duration_s(tracked), durations)
+    durations = tracked.history.durations_s
+    average_s = fmean(durations) if len(durations) >= MIN_RUNS else None
+    average_rate = tracked.history.rate_per_s(tracked.unit)
+    duration_s = _duration_s(tracked)
+    similar, rank = compare(duration_s, durations), rank_of(duration_s, durations)
     return Benchmarks(
         job_type=tracked.job.job_name,
         average_job_duration=rounded_duration(average_s),
         average_job_duration_seconds=number(average_s, 3),
         average_throughput=rate(average_rate, tracked.unit),
         average_throughput_per_second=number(average_rate),
-        current_performance_rank=percentile(similar.faster_than) if similar is not None else None,
+        current_performance_rank=percentile(round(rank)) if rank is not None else None,
+        current_performance_rank_percentile=number(rank, 1),
         similar_jobs_comparison=similar,
-        runs=len(runs),
+        runs=len(durations),
     )
+
+
+def rank_of(duration_s: float | None, others: Sequence[float]) -> float | None:
+    """How many of the others took longer, in percent; of those that took as long, half.
+
+    So a run like all others is in the middle. ``None`` as for `compare`.
+    """
+    if duration_s is None or len(others) < MIN_RUNS:
+        return None
+    slower = sum(each > duration_s for each in others)
+    same = sum(each == duration_s for each in others)
+    return 100 * (slower + same / 2) / len(others)
 
 
 def compare(duration_s: float | None, others: Sequence[float]) -> SimilarJobs | None:

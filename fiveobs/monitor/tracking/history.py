@@ -25,8 +25,8 @@ MIN_RUNS = 5
 class PastRun:
     """A completed run of a kind of job."""
 
+    job_key: int
     duration_s: float
-    ended_at_us: int
     #: How long each of its stages took, in seconds, by name.
     stages: Mapping[str, float] = field(default_factory=dict)
     #: Units done a second in each stage, by its name and what it counted.
@@ -40,6 +40,12 @@ class History:
     """The last completed runs of a kind of job, the newest first."""
 
     runs: tuple[PastRun, ...] = ()
+
+    def without(self, job_key: int) -> History:
+        """The runs of others: who compares a run with the past does not mean the run itself."""
+        if all(run.job_key != job_key for run in self.runs):
+            return self
+        return History(runs=tuple(run for run in self.runs if run.job_key != job_key))
 
     @cached_property
     def durations_s(self) -> list[float]:
@@ -148,8 +154,8 @@ def _run(run: RunRow, stages: list[StageRow]) -> PastRun:
         took_s = (run.progress_at_us - run.started_at_us) / US
         rates = {DEFAULT_UNIT: run.done / took_s if took_s > 0 else None}
     return PastRun(
+        job_key=run.job_key,
         duration_s=run.duration_s,
-        ended_at_us=run.ended_at_us,
         stages=durations,
         stage_rates={key: each for key, each in stage_rates.items() if each is not None},
         rates={unit: each for unit, each in rates.items() if each is not None},

@@ -104,10 +104,9 @@ def _summary(tracked: Tracked, counts: EntryCounts, covered: TimeRange | None) -
 def _metrics(tracked: Tracked) -> ExecutionMetrics:
     left = estimate(tracked)
     current = tracked.current
-    last = current or (tracked.stages[-1] if tracked.stages else None)
     return ExecutionMetrics(
-        current_stage=last.stage if last is not None else None,
-        stage_progress=number(tracked.percent_of(last), 1) if last is not None else None,
+        current_stage=current.stage if current is not None else None,
+        stage_progress=number(tracked.percent_of(current), 1) if current is not None else None,
         overall_progress=number(tracked.percent, 1),
         processing_rate=rate(tracked.rate_per_s, tracked.unit),
         processing_rate_per_second=number(tracked.rate_per_s),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fiveobs.monitor.store.rows import EventRow, MeasureRow, SpanRow
@@ -18,7 +18,7 @@ from fiveobs.monitor.tracking.models.progress import (
     StageProgress,
 )
 from fiveobs.monitor.tracking.queueing import QueueEstimate
-from fiveobs.monitor.tracking.said import details_of
+from fiveobs.monitor.tracking.said import details_of, operation_of
 from fiveobs.monitor.tracking.tracked import StageState, Tracked, parsed, plain
 
 __all__ = ["ACTIVITY_TYPES", "added", "network_moved", "progress_answer", "sums"]
@@ -33,7 +33,7 @@ def progress_answer(
     tracked: Tracked,
     *,
     measures: Iterable[MeasureRow],
-    activity: EventRow | None,
+    activity: Sequence[EventRow],
     queued: QueueEstimate | None,
     span: SpanRow | None,
 ) -> ProgressAnswer:
@@ -42,7 +42,7 @@ def progress_answer(
     Args:
         tracked: The job.
         measures: What it measured.
-        activity: Its last event that says what it is doing.
+        activity: Its last events that may say what it is doing, the oldest first.
         queued: Its place in the queue, if it waits.
         span: What its worker's heartbeats say of the time in which it ran.
     """
@@ -150,9 +150,10 @@ def _stage_metrics(stage: StageState, values: Mapping[str, float | None]) -> dic
     return {**(parsed(row.attributes) or {}), **own, **known}
 
 
-def _activity(tracked: Tracked, event: EventRow | None) -> CurrentActivity | None:
-    if tracked.is_ended or event is None:
+def _activity(tracked: Tracked, events: Sequence[EventRow]) -> CurrentActivity | None:
+    if tracked.is_ended or not events:
         return None
+    event = _telling(tracked, events)
     said = details_of(event)
     operation = said.get("operation")
     details = said.get("details")
@@ -163,6 +164,17 @@ def _activity(tracked: Tracked, event: EventRow | None) -> CurrentActivity | Non
         operation=str(operation) if operation else event.message,
         details=str(details) if details else (current.stage if current is not None else None),
     )
+
+
+def _telling(tracked: Tracked, events: Sequence[EventRow]) -> EventRow:
+    """The last one of the running stage that says more than that it goes on, or else the last."""
+    current = tracked.current
+    since_us = (current.started_at_us if current is not None else None) or 0
+    for event in reversed(events):
+        is_now = event.at_us >= since_us and event.attempt == tracked.job.attempt
+        if is_now and operation_of(event, details_of(event), tracked.job.job_name):
+            return event
+    return events[-1]
 
 
 def _usage(tracked: Tracked, span: SpanRow | None) -> ResourceUsage:

@@ -250,19 +250,27 @@ class Tracked:
 
     @property
     def memory_bytes(self) -> int | None:
-        """Resident memory of its worker now, or when it ended."""
-        if self.is_ended:
-            return self.sample.memory_rss_bytes if self.sample else None
-        return self.worker.memory_rss_bytes if self.worker else None
+        """Resident memory of its worker now, or when it ended; else at the end of a stage."""
+        now = self.sample if self.is_ended else self.worker
+        if now is not None and now.memory_rss_bytes is not None:
+            return now.memory_rss_bytes
+        known = (row.memory_rss_bytes for row in reversed(self.stages))
+        return next((each for each in known if each is not None), None)
 
     @property
     def cpu_usage(self) -> float | None:
-        """CPU of its worker now, or when it ended: percent of the CPUs that the worker may use."""
+        """CPU of its worker now, or when it ended: percent of the CPUs that the worker may use.
+
+        Of a job that ended before a heartbeat: its own, over all its time.
+        """
         if self.worker is None:
             return None
-        cpu = (self.sample.cpu_percent if self.sample else None) if self.is_ended else None
-        cpu = cpu if self.is_ended else self.worker.cpu_percent
-        return None if cpu is None else cpu / (self.worker.cpu_count or 1.0)
+        now = self.sample if self.is_ended else self.worker
+        percent = now.cpu_percent if now is not None else None
+        cpu_s = self.attempt.cpu_s if self.attempt is not None else None
+        if percent is None and cpu_s is not None and self.job.duration_s:
+            percent = 100 * cpu_s / self.job.duration_s
+        return None if percent is None else percent / (self.worker.cpu_count or 1.0)
 
     def stage_at(self, at_us: int) -> str | None:
         """The stage that ran at a time; of nested ones the innermost."""

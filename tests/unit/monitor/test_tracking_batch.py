@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fiveobs.monitor.tracker import Batch
+from fiveobs.monitor.tracker import Batch, LogFilter
 from tests.support.stories import JOB, PROJECT, Story, story
 
 __all__ = ["story"]
@@ -59,3 +59,56 @@ def test_a_waiting_job_follows_what_runs(story: Story) -> None:
         found = story.tracker(now_s).progress(PROJECT, JOB).overall_progress
         assert found.queue_position == 1
         assert found.estimated_start_time == "2026-01-02T03:21:45Z"  # 1,060 s after the beginning
+
+
+def test_every_job_that_has_begun_has_figures(story: Story) -> None:
+    """With ``includeMetrics`` also those that have ended, whichever way."""
+    for status in ("completed", "failed"):
+        fields = {"job_id": status}
+        story.says(0, "job.started", fields=fields)
+        beat = {"active_jobs": 1, "jobs": [], "cpu_s": 0.0, "memory_rss_bytes": 1024}
+        story.worker_says(1, "worker.heartbeat", data=beat)
+        story.stage(0, "Load", 1, 20, fields=fields)
+        story.says(20, f"job.{status}", status=status, duration_s=20.0, fields=fields)
+    story.says(30, "job.received", fields={"job_id": "waiting"})
+    tracker = story.tracker(40)
+    found = {each.job_id: each for each in tracker.batch(PROJECT, EVERY, include_metrics=True).jobs}
+    for status in ("completed", "failed"):
+        usage = found[status].resource_usage
+        assert usage is not None
+        assert (usage.memory_bytes, usage.processing_rate) == (1024, "2 records/second")
+    assert found["waiting"].resource_usage is None
+    assert all(each.resource_usage is None for each in tracker.batch(PROJECT, EVERY).jobs)
+
+
+def test_between_stages_no_stage_is_current(story: Story) -> None:
+    """In the logs as in the batch."""
+    story.says(0, "job.started")
+    story.stage(0, "Load", 1, 20)
+    tracker = story.tracker(15)
+    logs = tracker.logs(PROJECT, JOB, LogFilter(10, None, None, 10))
+    assert logs.execution_metrics.current_stage is None
+    assert tracker.batch(PROJECT, EVERY).jobs[0].current_stage is None
+
+
+def test_a_run_is_compared_with_others(story: Story) -> None:
+    """Its own run is no past of it, and four others are too few to say anything."""
+    for number in range(6):
+        fields = {"job_id": f"past-{number}"}
+        story.says(100.0 * number, "job.started", fields=fields)
+        takes_s = 10.0 if number < 5 else 20.0
+        story.stage(100.0 * number, "Load", 1, 100, takes_s=takes_s, fields=fields)
+        end = {"duration_s": takes_s, "status": "completed", "fields": fields}
+        story.says(100.0 * number + takes_s, "job.completed", **end)
+        if number == 4:
+            early = story.tracker(600).metrics(PROJECT, "past-4").benchmarks
+            assert (early.runs, early.average_job_duration, early.average_throughput) == (
+                *(4, None),
+                None,
+            )
+    found = story.tracker(600).metrics(PROJECT, "past-5")
+    assert found.benchmarks.average_job_duration_seconds == 10
+    assert found.benchmarks.current_performance_rank_percentile == 0
+    assert found.current_metrics.stages.stage_efficiency == 50
+    assert found.current_metrics.processing is not None
+    assert found.current_metrics.processing.processing_efficiency == 50

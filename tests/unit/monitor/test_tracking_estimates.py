@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fiveobs.monitor.store.rows import AttemptRow, JobRow, StageRow, WorkerRow
 from fiveobs.monitor.tracking import estimates, human, trends
-from fiveobs.monitor.tracking.benchmarks import compare
+from fiveobs.monitor.tracking.benchmarks import compare, rank_of
 from fiveobs.monitor.tracking.estimates import estimate, plan_stages, prediction_accuracy
 from fiveobs.monitor.tracking.history import History, PastRun
 from fiveobs.monitor.tracking.human import US
@@ -27,7 +27,7 @@ def row(kind: Any, **known: Any) -> Any:
 
 
 def history(*durations_s: float, stages: dict[str, float] | None = None) -> History:
-    runs = [PastRun(duration_s=each, ended_at_us=1, stages=stages or {}) for each in durations_s]
+    runs = [PastRun(job_key=0, duration_s=each, stages=stages or {}) for each in durations_s]
     return History(runs=tuple(runs))
 
 
@@ -173,6 +173,14 @@ def test_comparisons_add_to_a_hundred(duration_s: float, others: list[float]) ->
     assert found is not None
     assert found.faster_than + found.similar_to + found.slower_than == 100
     assert min(found.faster_than, found.similar_to, found.slower_than) >= 0
+
+
+def test_a_run_like_all_others_is_in_the_middle() -> None:
+    """Neither the best nor the worst; half of those that took as long are slower."""
+    assert rank_of(10.0, [10.0] * 20) == 50
+    assert rank_of(9.9, [10.0] * 20) == 100
+    assert rank_of(11.0, [10.0] * 15 + [12.0] * 5) == 25
+    assert rank_of(10.0, [10.0] * 4) is None
 
 
 def test_few_others_make_no_comparison() -> None:
@@ -333,10 +341,7 @@ def test_the_interval_covers_most_of_what_happens() -> None:
 
 
 def stages_of(*runs: dict[str, float]) -> History:
-    past = (
-        PastRun(duration_s=sum(each.values()), ended_at_us=number, stages=each)
-        for number, each in enumerate(runs)
-    )
+    past = (PastRun(job_key=0, duration_s=sum(each.values()), stages=each) for each in runs)
     return History(runs=tuple(past))
 
 

@@ -37,6 +37,7 @@ QUESTIONS: dict[str, Callable[[Tracker, int], Any]] = {
     "dependencies": lambda t, key: t.dependencies(key, CURRENT),
     "named": lambda t, key: t.batch(key, Batch([CURRENT, DEPENDENT], None, None, 100)),
     "newest": lambda t, key: t.batch(key, Batch(None, None, None, 100)),
+    "with metrics": lambda t, key: t.batch(key, Batch(None, None, None, 100), include_metrics=True),
     "by status": lambda t, key: t.batch(key, Batch(None, "Running", None, 100)),
     "by user": lambda t, key: t.batch(key, Batch(None, None, "user456", 100)),
     "by user and status": lambda t, key: t.batch(key, Batch(None, "Queued", "user456", 100)),
@@ -86,6 +87,7 @@ def test_a_job_takes_a_bounded_number_of_statements(store: Store) -> None:
     many = statements_of(store, QUESTIONS["newest"])
     assert len(one) <= 12
     assert len(many) <= 25
+    assert len(statements_of(store, QUESTIONS["with metrics"])) <= 25
 
 
 def test_jobs_of_another_project_are_unknown(store: Store) -> None:

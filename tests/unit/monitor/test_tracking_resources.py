@@ -65,3 +65,29 @@ def test_a_measure_does_not_replace_a_figure(story: Story) -> None:
     (stage,) = story.tracker(10).progress(PROJECT, JOB).stages
     assert stage.metrics is not None
     assert stage.metrics["throughput"] == "1 records/second"
+
+
+def test_a_short_job_has_what_it_said_itself(story: Story) -> None:
+    """Over before a heartbeat: CPU over its time and CPUs, memory of its last stage."""
+    story.says(0, "job.started")
+    story.stage(0, "Load", 1, 10, takes_s=1.0, memory_rss_bytes=5 * 1024**2)
+    story.says(2, "job.completed", status="completed", duration_s=2.0, cpu_s=1.0)
+    usage = story.tracker(3).progress(PROJECT, JOB).resource_usage
+    assert (usage.cpu_usage, usage.memory_usage) == (25, "5.0 MB")
+
+
+def test_activity_is_what_somebody_said(story: Story) -> None:
+    """Not that it goes on; and nothing of a stage that is over."""
+    story.says(0, "job.started")
+    story.says(1, "log", fields={"message": "before"})
+    known = {"stage": "Load", "index": 1, "unit": "records"}
+    story.says(2, "stage.started", **known, fields={"message": "Load started"})
+    story.says(3, "stage.progress", done=1, **known, fields={"message": "Load: 1"})
+    first = story.tracker(3).progress(PROJECT, JOB).current_activity
+    assert first is not None
+    assert first.operation == "Load: 1"
+    story.says(4, "log", fields={"message": "reading"}, operation="Reading", component="Disk")
+    story.says(5, "stage.progress", done=2, **known, fields={"message": "Load: 2"})
+    then = story.tracker(5).progress(PROJECT, JOB).current_activity
+    assert then is not None
+    assert (then.operation, then.component) == ("Reading", "Disk")

@@ -45,7 +45,7 @@ class BatchJob(Model):
     submitted_by: str | None
     priority: str | None
     resource_usage: Absent[ResourceBrief] = None
-    """Of jobs that run, with ``includeMetrics``."""
+    """Of jobs that have begun, with ``includeMetrics``."""
 
 
 class SystemHealth(Model):

@@ -48,6 +48,7 @@ class ExecutionMetrics(Model):
     """How the job is doing."""
 
     current_stage: str | None
+    """The stage that runs; null between stages, and once the job has ended."""
     stage_progress: Number | None
     overall_progress: Number | None
     processing_rate: str | None

@@ -162,6 +162,8 @@ class Benchmarks(Model):
     average_throughput: str | None
     average_throughput_per_second: Number | None
     current_performance_rank: str | None
+    current_performance_rank_percentile: Number | None
+    """Past runs that took longer, and half of those that took as long, in percent."""
     similar_jobs_comparison: SimilarJobs | None
     runs: int
     """Completed runs behind it."""
