@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from fiveobs.monitor.tracker import Batch, LogFilter
-from tests.support.stories import JOB, PROJECT, Story, story
-
-__all__ = ["story"]
+from tests.support.stories import JOB, PROJECT, Story
 
 EVERY = Batch(None, None, None, 100)
 

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fiveobs.monitor.store.rows import AttemptRow, JobRow, StageRow, WorkerRow
@@ -89,6 +89,7 @@ def test_a_run_longer_than_all_before_has_no_estimate() -> None:
     assert estimate(running(100, past=history(10, 20, 30, 40, 50))) is None
 
 
+@settings(deadline=None)
 @given(
     elapsed_s=st.floats(1, 1e5),
     percent=st.floats(1, 99.9),
@@ -166,6 +167,7 @@ def test_accuracy_is_a_back_test() -> None:
     assert found < 60
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, 1e6), st.lists(st.floats(0.1, 1e6), min_size=5, max_size=100))
 def test_comparisons_add_to_a_hundred(duration_s: float, others: list[float]) -> None:
     """Whole percents, never 99 or 101."""
@@ -242,6 +244,7 @@ def test_a_queue_says_nothing_of_what_it_does_not_know() -> None:
     assert queue_estimate(running(0, status="received"), 4, [half_done(10)]).start_us is None
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 60),
     st.lists(st.floats(0.0, 100.0), min_size=1, max_size=6),
@@ -316,6 +319,7 @@ def test_figures_for_people(value: str | None, expected: str | None) -> None:
     assert value == expected
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**62), 2**62))
 def test_any_time_can_be_written(at_us: int) -> None:
     """A time beyond the calendar is written as its end."""

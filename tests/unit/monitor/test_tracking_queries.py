@@ -13,6 +13,7 @@ from sqlalchemy import event
 from fiveobs.monitor.store.engine import Store, open_store
 from fiveobs.monitor.tracker import Batch, LogFilter, Tracker
 from tests.support import tracked_jobs
+from tests.support.stores import PostgreSQL
 from tests.support.tracked_jobs import CURRENT, DEPENDENT
 
 #: Tables that grow with what is stored.
@@ -96,3 +97,18 @@ def test_jobs_of_another_project_are_unknown(store: Store) -> None:
         Tracker(store).progress(2, CURRENT)
     assert Tracker(store).batch(2, Batch([CURRENT], None, None, 1)).jobs == []
     assert Tracker(store).batch(2, Batch(None, None, None, 9)).jobs == []
+
+
+@pytest.mark.peer
+def test_both_stores_answer_alike(store: Store, postgresql: PostgreSQL, tmp_path: Path) -> None:
+    """PostgreSQL finds the same rows by the same questions."""
+    other = open_store(postgresql.new_database())
+    try:
+        tracked_jobs.ingest(other, tracked_jobs.write(tmp_path))
+        for name, question in QUESTIONS.items():
+            answers = [
+                question(Tracker(each, now=tracked_jobs.now_s), 1) for each in (store, other)
+            ]
+            assert answers[0] == answers[1], name
+    finally:
+        other.close()

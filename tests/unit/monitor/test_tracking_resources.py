@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.stories import JOB, PROJECT, Story, story
-
-__all__ = ["story"]
+from tests.support.stories import JOB, PROJECT, Story
 
 
 def beat(story: Story, at_s: float, **figures: Any) -> None:

@@ -7,9 +7,7 @@ from typing import Any
 
 from fiveobs.monitor.store.rows import EventRow
 from fiveobs.monitor.tracking.throughput import Step, rate_by_interval, rates, steps
-from tests.support.stories import JOB, PROJECT, Story, story
-
-__all__ = ["story"]
+from tests.support.stories import JOB, PROJECT, Story
 
 US = 1_000_000
 

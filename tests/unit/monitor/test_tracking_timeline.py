@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from fiveobs.monitor.tracking.described import OWN_NAMES
-from tests.support.stories import JOB, PROJECT, Story, story
-
-__all__ = ["story"]
+from tests.support.stories import JOB, PROJECT, Story
 
 
 def told(story: Story, event_type: str, now_s: float = 1000) -> list[dict[str, Any]]:
