@@ -302,6 +302,40 @@ def test_odd_values_stop_nothing(store: Store, fiveobs_home: Path, data: dict[st
         assert percent is None or isinstance(percent, float)
 
 
+def test_a_nul_however_deep_stops_nothing(store: Store, fiveobs_home: Path) -> None:
+    """A thousand levels down: the line is set aside for what it is, and the next one is taken."""
+    deep = b'{"a":' * 990 + b'"\\u0000"' + b"}" * 990
+    record = line(1, job_id="deep").replace(b'"data":{}', b'"data":' + deep)
+    text = line(3, job_id="text", message="\\u0000 and \0 and \\\0")
+    write_segment(fiveobs_home, STEM, 1, record, line(2, job_id="a"), text)
+    assert Taking(store, fiveobs_home).all() == 3
+    assert rows(store, "events", "message") == ["record 2", "\\u0000 and \ufffd and \\\ufffd"]
+    assert len(rows(store, "unreadable")) == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "filed"),
+    [
+        ("a\0b", "a\ufffdb"),
+        ("x" * 6000, "x" * 256),
+        (["acme"], "default"),
+        (7, "7"),
+        ("", "default"),
+    ],
+)
+def test_a_tenant_that_cannot_be_stored_stops_nothing(
+    store: Store, fiveobs_home: Path, named: object, filed: str
+) -> None:
+    """Its name is cleaned and cut; what is no name at all is the default one."""
+    resource = {"fiveobs.tenant.id": named, "fiveobs.project.id": named}
+    begun = line(1, "worker.started", data={"resource": resource, "pid": 1})
+    write_segment(fiveobs_home, STEM, 1, begun, line(2, job_id="a"))
+    taking = Taking(store, fiveobs_home)
+    assert taking.all() == 2
+    assert taking.reports == []
+    assert rows(store, "projects", "tenant_id", "project_id") == [(filed, filed)]
+
+
 def test_two_monitors_on_one_store_take_each_line_once(store: Store, fiveobs_home: Path) -> None:
     """They take turns; neither repeats nor skips what the other has taken in."""
     one, other = Taking(store, fiveobs_home), Taking(store, fiveobs_home)

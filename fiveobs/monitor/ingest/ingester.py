@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fiveobs.monitor.ingest.failures import is_about_values
+from fiveobs.monitor.ingest.failures import StoreRefusesError, is_about_values
 from fiveobs.monitor.ingest.follower import Follower, Place, first_line_with
 from fiveobs.monitor.ingest.lines import Aside, Lines, Unreadable, reason
 from fiveobs.monitor.ingest.loading import load_jobs, load_workers
@@ -35,8 +36,14 @@ _REST_S = 0.1
 #: Jobs that are kept in memory between two batches.
 _MOST_KEPT_JOBS = 5_000
 _US = 1_000_000
+#: So many lines are tried alone before any of a batch is held to be at fault.
+_TRIED = 8
 #: What every record has that tells whose its worker is.
 _TELLING = b'"event_type":"worker.'
+
+
+class _TrialOverError(Exception):
+    """A batch can be stored; raised to take it back."""
 
 
 class Ingester:
@@ -89,14 +96,16 @@ class Ingester:
 
         Raises:
             OSError: A file cannot be read just now.
-            sqlalchemy.exc.OperationalError: The store cannot be reached, or its disk is full.
+            sqlalchemy.exc.DBAPIError, psycopg.Error: The store cannot be reached, its disk is full,
+                or its schema or our rights are not what they should be.
+            StoreRefusesError: It takes no line, whichever is tried.
         """
         pieces = self._follower.read(self._batch_bytes)
         if not pieces:
             return 0
-        return self._take_or_split([Lines.of(piece) for piece in pieces])
+        return self._take_or_split([Lines.of(piece) for piece in pieces], is_whole=True)
 
-    def _take_or_split(self, batch: list[Lines]) -> int:
+    def _take_or_split(self, batch: list[Lines], *, is_whole: bool = False) -> int:
         """Take a batch in; if a value in it cannot be stored, find the line and set it aside."""
         try:
             return self._take(batch)
@@ -107,20 +116,53 @@ class Ingester:
             if len(batch) == 1 and len(batch[0].raw) == 1:
                 batch[0].damage = reason(exc)
                 return self._take(batch)
+            if is_whole:
+                self._try_some(batch)
             return sum(self._take_or_split(part) for part in _halves(batch))
         except BaseException:
             self._forget()
             raise
 
+    def _try_some(self, batch: list[Lines]) -> None:
+        """See that the store takes any line at all: else no line is to blame.
+
+        Which ones are tried is left to chance: bad lines among good ones hold a batch up for a
+        moment at most.
+
+        Raises:
+            StoreRefusesError: It takes none of those that were tried.
+        """
+        places = [(lines, number) for lines in batch for number in range(len(lines.raw))]
+        if len(places) <= _TRIED:
+            return
+        for lines, number in random.sample(places, _TRIED):
+            try:
+                self._take([lines.alone(number)], is_trial=True)
+            except _TrialOverError:
+                return
+            except Exception as exc:
+                if not is_about_values(exc):
+                    raise
+                why = reason(exc)
+            finally:
+                self._forget()
+        raise StoreRefusesError(f"none of {_TRIED} lines can be stored: {why}")
+
     # --- one batch ---------------------------------------------------------------------------
 
-    def _take(self, batch: list[Lines]) -> int:
+    def _take(self, batch: list[Lines], *, is_trial: bool = False) -> int:
+        """Take a batch in, or only see whether it can be: then nothing is kept.
+
+        Raises:
+            _TrialOverError: It can be.
+        """
         with _undisturbed():
             parsed = {lines.stem: lines.parse() for lines in batch}
         with self._store.writing() as connection, _undisturbed():
             keys = self._open(connection)
             workers = self._workers_of(connection, keys, batch)
-            batch = [lines for lines in batch if _place(workers[lines.stem]) == lines.start]
+            if not is_trial:
+                batch = [each for each in batch if _place(workers[each.stem]) == each.start]
             projection = self._projection(connection, keys, batch, parsed)
             asides = _fold(projection, batch, workers, parsed)
             parsed.clear()
@@ -128,6 +170,8 @@ class Ingester:
             set_aside(connection, keys, asides, workers, self._now_us())
             keys.last["events"] = projection.event_key
             keys.write(connection)
+            if is_trial:
+                raise _TrialOverError
             del projection
         self._committed(keys, workers)
         for aside in asides:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any, NamedTuple, Self
@@ -10,11 +11,13 @@ import orjson
 
 from fiveobs.monitor.ingest.follower import Piece, Place
 
-__all__ = ["Aside", "Lines", "Unreadable", "reason"]
+__all__ = ["Aside", "Lines", "Unreadable", "reason", "without_nul"]
 
 #: How JSON writes a NUL, which PostgreSQL takes in no text; it becomes U+FFFD in every store.
-_NUL, _INSTEAD = "\0", "\ufffd"
+#: Behind a backslash that is itself escaped it is none: the text speaks of it.
 _HAS_NUL = methodcaller("__contains__", b"\\u0000")
+_WRITTEN_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+_NUL, _INSTEAD = "\0", "\ufffd"
 _MOST_REASON_CHARACTERS = 500
 
 
@@ -58,13 +61,11 @@ class Lines:
         """For each line what it says, or `Unreadable`."""
         if self.damage:
             return [Unreadable(self.damage)]
+        raw = list(map(without_nul, self.raw)) if any(map(_HAS_NUL, self.raw)) else self.raw
         try:
-            records = list(map(orjson.loads, self.raw))
+            return list(map(orjson.loads, raw))
         except ValueError:
-            records = [_parse_line(line) for line in self.raw]
-        if any(map(_HAS_NUL, self.raw)):
-            return [_without_nul(record) for record in records]
-        return records
+            return [_parse_line(line) for line in raw]
 
     def place(self, number: int) -> Place:
         """Where a line begins."""
@@ -81,6 +82,12 @@ class Lines:
             kind(self.stem, cut, cut, self.end, self.raw[middle:]),
         )
 
+    def alone(self, number: int) -> Self:
+        """One of the lines."""
+        at = self.place(number)
+        end = Place(at.segment, at.offset + len(self.raw[number]) + 1)
+        return type(self)(self.stem, at, at, end, [self.raw[number]], self.damage)
+
 
 def reason(exc: BaseException) -> str:
     """Why a record cannot be taken in, in a line."""
@@ -96,11 +103,6 @@ def _parse_line(line: bytes) -> Any:
         return Unreadable(f"it is no JSON: {exc}")
 
 
-def _without_nul(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace(_NUL, _INSTEAD)
-    if isinstance(value, dict):
-        return {_without_nul(key): _without_nul(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_without_nul(each) for each in value]
-    return value
+def without_nul(line: bytes) -> bytes:
+    """A line of JSON with U+FFFD in place of each NUL, however deep in it."""
+    return _WRITTEN_NUL.sub(rb"\1\\ufffd", line)

@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Table, insert, select
 
+from fiveobs.monitor.ingest.lines import without_nul
+from fiveobs.monitor.ingest.values import cut
 from fiveobs.monitor.ingest.writing import Keys
 from fiveobs.monitor.store import schema
 
@@ -64,12 +66,12 @@ class Names:
 
 
 def tenancy(line: bytes) -> tuple[str, str]:
-    """Tenant and project of the worker whose first or second record this is."""
+    """Tenant and project that a worker's record names; the default ones if that is damage."""
     try:
-        record = orjson.loads(line)
+        record = orjson.loads(without_nul(line))
         resource = record["data"].get("resource") or {}
         tenant_id = resource.get("fiveobs.tenant.id") or record.get("tenant_id")
         project_id = resource.get("fiveobs.project.id") or record.get("project_id")
     except (ValueError, KeyError, TypeError, AttributeError):
         return DEFAULT_TENANT, DEFAULT_PROJECT
-    return str(tenant_id or DEFAULT_TENANT), str(project_id or DEFAULT_PROJECT)
+    return cut(tenant_id) or DEFAULT_TENANT, cut(project_id) or DEFAULT_PROJECT
