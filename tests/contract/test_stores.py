@@ -17,6 +17,7 @@ from sqlalchemy import Connection, insert, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from fiveobs.exceptions import ConfigError
+from fiveobs.journal.locks import StemLock
 from fiveobs.monitor.store import migrating, schema
 from fiveobs.monitor.store.engine import Store, open_store
 from tests.support import tracked_jobs
@@ -336,10 +337,26 @@ def test_a_tenant_that_cannot_be_stored_stops_nothing(
     assert rows(store, "projects", "tenant_id", "project_id") == [(filed, filed)]
 
 
+def test_a_journal_deleted_unread_is_counted(sqlite_store: Store, fiveobs_home: Path) -> None:
+    """It is among what could not be read, with how much it was; the place is behind it."""
+    path = write_segment(fiveobs_home, STEM, 1, line(1, job_id="a"))
+    taking = Taking(sqlite_store, fiveobs_home)
+    taking.ingester._follower.read(0)
+    path.unlink()
+    assert taking.all() == 1
+    assert rows(sqlite_store, "workers", "segment", "offset_bytes", "unreadable_lines") == [
+        (2, 0, 1)
+    ]
+    ((why,),) = [rows(sqlite_store, "unreadable", "reason")]
+    assert "at least" in why
+    assert taking.all() == 0
+
+
 def test_two_monitors_on_one_store_take_each_line_once(store: Store, fiveobs_home: Path) -> None:
     """They take turns; neither repeats nor skips what the other has taken in."""
     one, other = Taking(store, fiveobs_home), Taking(store, fiveobs_home)
-    write_segment(fiveobs_home, STEM, 1).with_name(f"{STEM}.lock").touch()
+    living = StemLock(write_segment(fiveobs_home, STEM, 1).with_name(f"{STEM}.lock"))
+    assert living.acquire(create=True)
     number = 0
     for turn in (one, other, other, one, one, other):
         batch = [line(number := number + 1, job_id=f"job-{number % 3}") for _ in range(10)]
@@ -352,6 +369,7 @@ def test_two_monitors_on_one_store_take_each_line_once(store: Store, fiveobs_hom
     assert len(set(rows(store, "events", "event_id"))) == len(rows(store, "events")) == 60
     assert rows(store, "measures", "count") == [6]
     assert rows(store, "workers", "lines") == [66]
+    living.release()
 
 
 def test_two_monitors_at_the_same_time_take_each_line_once(

@@ -71,7 +71,7 @@ class Ingester:
         self._folder = folder
         self._report = report
         self._now = now
-        self._follower = Follower(folder, self._places)
+        self._follower = Follower(folder, self._places, report=report)
         self._workers: dict[str, WorkerState] = {}
         self._jobs: dict[tuple[int, str], JobState] = {}
         self._names = Names()
@@ -95,7 +95,7 @@ class Ingester:
         """Take in one batch; how many lines that was.
 
         Raises:
-            OSError: A file cannot be read just now.
+            OSError: The folder cannot be listed just now.
             sqlalchemy.exc.DBAPIError, psycopg.Error: The store cannot be reached, its disk is full,
                 or its schema or our rights are not what they should be.
             StoreRefusesError: It takes no line, whichever is tried.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fiveobs.journal.locks import StemLock
 from fiveobs.journal.segments import segment_path
 from fiveobs.monitor.ingest.follower import Follower, Piece, Place
 from tests.support.journals import line, write_segment
@@ -20,8 +23,12 @@ class Reader:
         self.places = {} if stored is None else {STEM: stored}
         self.now = 0.0
         self.home = home
+        self.reports: list[tuple[str, str]] = []
         self.follower = Follower(
-            home / "journal", lambda stems: self.places, clock=lambda: self.now
+            home / "journal",
+            lambda stems: self.places,
+            report=lambda *what: self.reports.append(what),
+            clock=lambda: self.now,
         )
 
     def read(self, max_bytes: int = 1 << 20) -> list[Piece]:
@@ -40,11 +47,21 @@ def reader(fiveobs_home: Path) -> Reader:
     return Reader(fiveobs_home)
 
 
-def lock(home: Path) -> Path:
+def held(home: Path) -> StemLock:
+    """A living process's lock."""
     path = home / "journal" / f"{STEM}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    return path
+    found = StemLock(path)
+    assert found.acquire(create=True)
+    return found
+
+
+@pytest.fixture
+def lock(fiveobs_home: Path) -> Iterator[StemLock]:
+    """Hold the journal's lock for as long as the test lasts."""
+    found = held(fiveobs_home)
+    yield found
+    found.release()
 
 
 def test_a_folder_that_is_not_there_yet_holds_nothing(reader: Reader) -> None:
@@ -70,9 +87,9 @@ def test_what_is_not_told_to_be_stored_is_read_again(reader: Reader) -> None:
     assert reader.follower.read(1 << 20) == first
 
 
+@pytest.mark.usefixtures("lock")
 def test_a_line_that_is_being_written_waits_for_its_end(reader: Reader) -> None:
     """Half a line of a living process is neither read nor damage."""
-    lock(reader.home)
     write_segment(reader.home, STEM, 1, line(1), line(2)[:20])
     assert reader.contents() == [line(1)]
     assert reader.contents() == []
@@ -80,9 +97,9 @@ def test_a_line_that_is_being_written_waits_for_its_end(reader: Reader) -> None:
     assert reader.contents() == [line(2)]
 
 
+@pytest.mark.usefixtures("lock")
 def test_rotation_leads_from_one_file_to_the_next(reader: Reader) -> None:
     """The piece from the new file follows the place where the old one ended."""
-    lock(reader.home)
     write_segment(reader.home, STEM, 1, line(1))
     reader.read()
     write_segment(reader.home, STEM, 2, line(2))
@@ -107,11 +124,13 @@ def test_a_new_journal_is_found(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("has_next", [True, False])
-def test_a_torn_line_is_damage_once_nothing_can_follow_it(reader: Reader, has_next: bool) -> None:
+def test_a_torn_line_is_damage_once_nothing_can_follow_it(
+    reader: Reader, has_next: bool, request: pytest.FixtureRequest
+) -> None:
     """A process that died in the middle of a line leaves it to be kept and counted."""
     write_segment(reader.home, STEM, 1, line(1), b'{"id":"torn')
     if has_next:
-        lock(reader.home)
+        request.getfixturevalue("lock")
         write_segment(reader.home, STEM, 2, line(2))
     assert reader.contents() == [line(1)]
     (piece,) = reader.read()
@@ -124,7 +143,9 @@ def test_a_file_that_was_deleted_unread_is_damage(reader: Reader) -> None:
     write_segment(reader.home, STEM, 4, line(4))
     (gap,) = reader.read()
     assert (gap.start, gap.end, gap.content) == (Place(1), Place(4), b"")
-    assert gap.damage == "segment 1 to 3: deleted before its end was read"
+    assert gap.damage == (
+        "segment 1 to 3: deleted before its end was read; nobody knows how many bytes"
+    )
     assert reader.contents() == [line(4)]
 
 
@@ -169,12 +190,117 @@ def test_a_line_longer_than_a_chunk_is_read_whole(reader: Reader) -> None:
 
 def test_a_journal_that_has_ended_is_not_opened_again(reader: Reader) -> None:
     """Once its lock is gone and all is read it costs nothing, until a file is added."""
-    held = lock(reader.home)
+    living = held(reader.home)
     write_segment(reader.home, STEM, 1, line(1))
     reader.read()
-    held.unlink()
+    living.release(remove=True)
     reader.read()
     assert all(journal.is_done for journal in reader.follower._followed.values())
     write_segment(reader.home, STEM, 1, line(2))
     write_segment(reader.home, STEM, 2, line(3))
     assert reader.contents() + reader.contents() == [line(2), line(3)]
+
+
+# --- what goes wrong with one journal stays with it ---
+
+
+def test_a_journal_that_cannot_be_read_keeps_no_other_one_waiting(reader: Reader) -> None:
+    """A folder by such a name, say: it is reported once with what to do, and the others go on."""
+    odd = segment_path(reader.home / "journal", "a-1-1", 1)
+    odd.mkdir(parents=True)
+    write_segment(reader.home, STEM, 1, line(1))
+    assert reader.contents() == [line(1)]
+    write_segment(reader.home, STEM, 1, line(2))
+    assert reader.contents() == [line(2)]
+    ((cause, message),) = reader.reports
+    assert cause == "journal"
+    assert message.startswith(f"{odd}: Is a directory; the other journals go on.")
+
+
+def test_a_journal_that_can_be_read_again_is_read(reader: Reader) -> None:
+    """It is tried again, after longer and longer pauses."""
+    odd = segment_path(reader.home / "journal", STEM, 1)
+    odd.mkdir(parents=True)
+    for _ in range(5):
+        assert reader.read() == []
+    odd.rmdir()
+    write_segment(reader.home, STEM, 1, line(1))
+    tries = 1
+    while reader.contents() != [line(1)]:
+        tries += 1
+        assert tries < 10
+    assert len(reader.reports) == 1
+
+
+def test_a_journal_deleted_whole_is_damage_as_far_as_it_was_not_read(reader: Reader) -> None:
+    """Its only file is gone: how many bytes were seen in it is told, once."""
+    write_segment(reader.home, STEM, 1, line(1))
+    assert reader.contents() == [line(1)]
+    path = write_segment(reader.home, STEM, 1, line(2), line(3))
+    reader.follower.read(0)  # sees how large it is
+    path.unlink()
+    reader.now += 10.0
+    (gap,) = reader.read()
+    assert (gap.start, gap.end, gap.content) == (Place(1, len(line(1))), Place(2), b"")
+    size = len(line(2) + line(3))
+    assert gap.damage == f"segment 1: deleted before its end was read; at least {size} bytes"
+    assert reader.read() == []
+
+
+def test_several_files_deleted_at_once_are_damage_together(reader: Reader) -> None:
+    """The bytes of all of them are told."""
+    paths = [write_segment(reader.home, STEM, number, line(number)) for number in (1, 2, 3)]
+    reader.follower.read(0)
+    for path in paths:
+        path.unlink()
+    reader.now += 10.0
+    (gap,) = reader.read()
+    size = sum(len(line(number)) for number in (1, 2, 3))
+    assert gap.damage == f"segment 1 to 3: deleted before its end was read; at least {size} bytes"
+
+
+def test_a_journal_deleted_while_the_store_fails_is_damage_all_the_same(reader: Reader) -> None:
+    """A transaction that failed forgets where the reading was, not what there was to read."""
+    path = write_segment(reader.home, STEM, 1, line(1))
+    reader.follower.read(1 << 20)
+    reader.follower.forget()
+    path.unlink()
+    reader.now += 10.0
+    (gap,) = reader.read()
+    assert f"at least {len(line(1))} bytes" in gap.damage
+
+
+def test_a_journal_deleted_after_it_was_read_is_forgotten(reader: Reader) -> None:
+    """Nothing was lost, so nothing is told."""
+    path = write_segment(reader.home, STEM, 1, line(1))
+    reader.read()
+    reader.read()
+    path.unlink()
+    assert reader.read() == []
+    assert reader.follower._followed == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a lock")
+def test_a_torn_line_of_a_killed_process_is_damage_although_its_lock_file_stays(
+    reader: Reader,
+) -> None:
+    """The kernel gives the lock back; the file is there until somebody adopts the journal."""
+    living = held(reader.home)
+    write_segment(reader.home, STEM, 1, line(1), b'{"id":"torn')
+    assert [reader.contents(), reader.contents()] == [[line(1)], []]
+    living.release()
+    assert living.path.exists()
+    reader.read()
+    (piece,) = reader.read()
+    assert (piece.content, piece.damage) == (b'{"id":"torn', "the line has no end")
+
+
+def test_a_line_that_still_grows_is_not_torn_whoever_holds_the_lock(reader: Reader) -> None:
+    """A lock held on another machine may be none here: a line must rest before it is damage."""
+    held(reader.home).release()
+    write_segment(reader.home, STEM, 1, b'{"id"')
+    for part in (b":", b"1", b","):
+        assert reader.read() == []
+        write_segment(reader.home, STEM, 1, part)
+    write_segment(reader.home, STEM, 1, line(1))
+    assert reader.contents() == [b'{"id":1,' + line(1)]
