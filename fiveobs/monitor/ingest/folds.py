@@ -15,8 +15,8 @@ from fiveobs.monitor.ingest.states import FINAL, AttemptState, JobState, StageSt
 from fiveobs.monitor.ingest.values import (
     MAX_NAME_LENGTH,
     as_json,
+    beginning,
     cut,
-    name,
     number,
     to_us,
     whole,
@@ -97,8 +97,8 @@ def _need(rows: Rows, job: JobState, at: int, data: Mapping[str, Any]) -> None:
     if not needed:
         return
     if not isinstance(needed, dict):
-        needed = [needed] if isinstance(needed, str) else needed
-        needed = {each: None for each in needed if isinstance(each, str)}
+        listed = needed if isinstance(needed, list) else [needed]
+        needed = {each: None for each in listed if isinstance(each, str)}
     for job_id, reason in needed.items():
         if job_id != job.job_id and len(job_id) <= MAX_NAME_LENGTH:
             rows.dependencies.append((job.job_key, job_id, job.project_key, word(reason), at))
@@ -182,7 +182,7 @@ def _stage(attempt: AttemptState, data: Mapping[str, Any]) -> StageState:
     if stage is None:
         if type(index) is not int or not 0 <= index <= _MOST_STAGES:
             raise ValueError(f"index: {index!r} is no stage's number")
-        named = name("stage", data["stage"])
+        named = beginning("stage", data["stage"])
         stage = attempt.stages[index] = StageState(attempt.job_key, attempt.attempt, index)
         stage.stage = named
     stage.is_changed = True
@@ -242,7 +242,7 @@ def _stage_ended(
 def _resource(
     rows: Rows, job: JobState, attempt: AttemptState, at: int, record: Record, data: dict[str, Any]
 ) -> None:
-    key = job.job_key, name("resource", data["resource"])
+    key = job.job_key, beginning("resource", data["resource"])
     is_released = record["event_type"] == "resource.released"
     times = (None, at) if is_released else (at, None)
     figures = number(data.get("amount")), word(data.get("unit"))
@@ -253,7 +253,7 @@ def _condition(
     rows: Rows, job: JobState, attempt: AttemptState, at: int, record: Record, data: dict[str, Any]
 ) -> None:
     """Note a condition that the job waits for: an entity that is or was ``blocking``."""
-    entity, now = name("entity", data["entity"]), name("to_state", data["to_state"])
+    entity, now = beginning("entity", data["entity"]), beginning("to_state", data["to_state"])
     if BLOCKING in (now, data.get("from_state")):
         rows.conditions.append((job.job_key, entity, now, at, word(data.get("resolution"))))
 
@@ -290,7 +290,7 @@ def measure(rows: Rows, attempt: AttemptState, at: int, data: Mapping[str, Any])
     labels = orjson.dumps(data["labels"], option=orjson.OPT_SORT_KEYS).decode()
     if len(labels) > 2 * MAX_NAME_LENGTH:
         raise ValueError(f"labels: {len(labels)} characters; at most {2 * MAX_NAME_LENGTH}")
-    key = attempt.job_key, attempt.attempt, name("name", data["name"]), labels
+    key = attempt.job_key, attempt.attempt, beginning("name", data["name"]), labels
     row = rows.measures.get(key)
     if row is None:
         kind, unit = word(data["kind"]) or "", word(data["unit"]) or ""

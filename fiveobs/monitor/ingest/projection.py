@@ -125,6 +125,7 @@ class Projection:
             and (span_id is None or type(span_id) is str)
         ):
             raise _refusal(record)
+        text = _dumps(data).decode()
         job = self.jobs.get((worker.project_key, job_id))
         attempt = None if job is None else job.attempts.get(number)
         is_known = attempt is not None and type(number) is int and "tenant_id" not in record
@@ -149,7 +150,6 @@ class Projection:
         if "error" in data:
             add_error(self.rows, job, attempt.attempt, at, event_type, data)
         self.event_key = event_key = self.event_key + 1
-        text = _dumps(data).decode()
         self.rows.events.append(
             (
                 event_key,
@@ -176,17 +176,13 @@ class Projection:
         project_key, job_id = worker.project_key, record["job_id"]
         if "tenant_id" in record:
             project_key = _project_key(record, project_key, self._names.project)
-        job = self.jobs.get((project_key, job_id))
-        if job is None:
-            key = self.rows.next_key("jobs")
-            job = JobState(key, project_key, name("job_id", job_id), 0, at)
         number = record.get("attempt", 1)
-        attempt = job.attempts.get(number)
-        if attempt is None or type(number) is not int:
-            if type(number) is not int or not 0 <= number <= _MOST_ATTEMPTS:
-                raise ValueError(f"attempt: {number!r} is no attempt's number")
-            attempt = AttemptState(job.job_key, number, at)
-        return job, attempt
+        if type(number) is not int or not 0 <= number <= _MOST_ATTEMPTS:
+            raise ValueError(f"attempt: {number!r} is no attempt's number")
+        job = self.jobs.get((project_key, name("job_id", job_id)))
+        if job is None:
+            job = JobState(self.rows.next_key("jobs"), project_key, job_id, 0, at)
+        return job, job.attempts.get(number) or AttemptState(job.job_key, number, at)
 
     def _meet(
         self, job: JobState, attempt: AttemptState, at: int, record: Mapping[str, Any]
@@ -295,6 +291,7 @@ class Projection:
         level = LEVELS.get(record["level"], 20)
         if not type(event_type) is type(event_id) is type(message) is type(span_id or "") is str:
             raise _refusal(record)
+        text = _dumps(data).decode()
         _introduce(worker, record)
         if event_type == "worker.started":
             worker.pid = whole(data.get("pid"))
@@ -309,7 +306,7 @@ class Projection:
         self.rows.events.append(
             (
                 *(self.event_key, event_id, worker.project_key, None, None, worker.worker_key, at),
-                *(event_type, level, message, span_id, _dumps(data).decode()),
+                *(event_type, level, message, span_id, text),
             )
         )
 

@@ -12,7 +12,17 @@ from typing import Any
 
 import orjson
 
-__all__ = ["as_json", "cut", "level_number", "name", "number", "to_us", "whole", "word"]
+__all__ = [
+    "as_json",
+    "beginning",
+    "cut",
+    "level_number",
+    "name",
+    "number",
+    "to_us",
+    "whole",
+    "word",
+]
 
 #: The longest text that an index takes on PostgreSQL is about 2,700 bytes, four to a character.
 MAX_NAME_LENGTH = 256
@@ -93,6 +103,15 @@ def name(of: str, value: object) -> str:
         return value
     shown = repr(value)[:80]
     raise ValueError(f"{of}: {shown} is no text of 1 to {MAX_NAME_LENGTH} characters")
+
+
+def beginning(of: str, value: object) -> str:
+    """The beginning of a text that a row is found by, as long as an index takes.
+
+    Raises:
+        ValueError: It is none, or is empty.
+    """
+    return name(of, value[:MAX_NAME_LENGTH] if type(value) is str else value)
 
 
 def as_json(value: Any) -> str | None:

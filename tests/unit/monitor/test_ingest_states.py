@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -167,6 +168,72 @@ def test_who_reports_a_job_does_not_run_it() -> None:
     assert (attempt.status, attempt.worker_key) == ("running", None)
     attempt = folded((5, told), STARTED).job.attempts[1]
     assert attempt.worker_key == 1
+
+
+# --- what is refused ---
+
+
+def deep(levels: int) -> dict[str, Any]:
+    """More levels than JSON can be written with."""
+    found: dict[str, Any] = {}
+    for _ in range(levels):
+        found = {"a": found}
+    return found
+
+
+@pytest.mark.parametrize("event_type", ["job.completed", "job.started", "stage.started"])
+def test_an_event_that_is_refused_changes_nothing(event_type: str) -> None:
+    """Its data cannot be written: the job is as it was, and no key is used up."""
+    fold = folded(STARTED)
+    before, key = fold.rows, fold.projection.event_key
+    refused = record(3, event_type, stage="a", index=1, percent=9.0, deep=deep(300))
+    with pytest.raises(TypeError, match="Recursion limit"):
+        fold.add(1, refused)
+    assert (fold.rows, fold.projection.event_key) == (before, key)
+    fold.add(1, record(4, "log"))
+    assert [row[0] for row in fold.projection.rows.events] == [1, 2]
+
+
+def test_a_worker_s_event_that_is_refused_changes_nothing() -> None:
+    """The worker is as it was, too."""
+    fold = Fold()
+    refused = record(1, "worker.started", resource=deep(300), pid=7)
+    del refused["job_id"]
+    before = fold.workers[1].values(fold.workers[1])
+    with pytest.raises(TypeError, match="Recursion limit"):
+        fold.add(1, refused)
+    assert fold.workers[1].values(fold.workers[1]) == before
+
+
+@pytest.mark.parametrize("needed", [5, 1.5, True, [[1]], {"a": {}}, "job-0"])
+def test_what_a_job_needs_may_be_nonsense(needed: object) -> None:
+    """It begins all the same: what is no id of a job is left out."""
+    fold = folded((1, record(1, "job.started", depends_on=needed)))
+    assert fold.job.status == "running"
+    assert [row[1] for row in fold.projection.rows.dependencies] == (
+        ["job-0"] if needed == "job-0" else ["a"] if isinstance(needed, dict) else []
+    )
+
+
+def test_a_job_that_is_refused_uses_up_no_key() -> None:
+    """Whether it is refused is known before it is given a key."""
+    keys: list[str] = []
+    projection = Projection(lambda table: keys.append(table) or 1, 0, Names(), {})
+    for refused in (record(1, "job.started", attempt=2**40), record(1, "log") | {"job_id": ""}):
+        with pytest.raises(ValueError, match=r"attempt|job_id"):
+            projection.add(WorkerState(1, "w1", 1), refused)
+    assert keys == []
+
+
+def test_a_name_that_is_too_long_is_cut() -> None:
+    """The writer takes it, so the monitor does: a measure, a stage, a resource."""
+    fold = folded(STARTED, (1, record(2, "stage.started", stage="s" * 300, index=1)))
+    assert fold.job.attempts[1].stages[1].stage == "s" * 256
+    measure = {"kind": "counter", "name": "n" * 300, "value": 1, "unit": "", "labels": {}}
+    fold.add(1, record(3, "metric", **measure))
+    fold.add(1, record(3, "metric", **measure | {"name": "n" * 301}))
+    ((_, _, named, _),) = fold.projection.rows.measures
+    assert named == "n" * 256
 
 
 # --- in any order ---
