@@ -23,7 +23,7 @@ from fiveobs.monitor.ingest.values import (
     word,
 )
 
-__all__ = ["FOLDS", "Fold", "add_error", "measure"]
+__all__ = ["FOLDS", "Fold", "add_error", "lost_at", "measure"]
 
 #: The state of an entity (``state.changed``) that keeps a job from going on.
 BLOCKING = "blocking"
@@ -43,6 +43,8 @@ class Fold(NamedTuple):
     is_alive: bool = True
     #: It may change the status, or times that the job has too.
     is_move: bool = False
+    #: Its span is the run's own.
+    is_of_run: bool = False
 
 
 # --- jobs ------------------------------------------------------------------------------------
@@ -52,6 +54,7 @@ def _received(
     rows: Rows, job: JobState, attempt: AttemptState, at: int, record: Record, data: dict[str, Any]
 ) -> None:
     if attempt.received_at_us is None or at < attempt.received_at_us:
+        job.originate("received_at_us", attempt.received_at_us, at)
         attempt.received_at_us = at
     is_late = attempt.started_at_us is not None or attempt.status in FINAL
     _describe(job, attempt, data, is_late=is_late)
@@ -61,10 +64,14 @@ def _received(
 def _started(
     rows: Rows, job: JobState, attempt: AttemptState, at: int, record: Record, data: dict[str, Any]
 ) -> None:
-    if attempt.started_at_us is not None and attempt.started_at_us <= at:
+    attempt.runs = attempt.runs or 1
+    before, span_id = attempt.started_at_us, record.get("span_id")
+    is_listed = span_id is not None and span_id == attempt.span_id  # by a heartbeat, before
+    if before is not None and before <= at and not is_listed:
         return  # the same attempt, begun again: it counts from its first beginning
+    job.originate("started_at_us", before, at)
     attempt.started_at_us = at
-    attempt.span_id = record.get("span_id")
+    attempt.span_id = span_id
     attempt.trace_id = cut(record.get("trace_id"))
     if data:
         attempt.queue_wait_s = number(data.get("queue_wait_s"))
@@ -107,14 +114,14 @@ def _need(rows: Rows, job: JobState, at: int, data: Mapping[str, Any]) -> None:
 def _progress(
     rows: Rows, job: JobState, attempt: AttemptState, at: int, record: Record, data: dict[str, Any]
 ) -> None:
-    percent = number(data.get("percent"))
-    if attempt.progress_at_us is None or at >= attempt.progress_at_us:
-        attempt.progress_at_us = at
+    percent, order_us = number(data.get("percent")), rows.order_us
+    if attempt.progress_at_us is None or order_us >= attempt.progress_at_us:
+        attempt.progress_at_us = order_us
         attempt.done = number(data.get("done"))
         attempt.total = number(data.get("total"))
         attempt.activity = record["message"]
         attempt.eta_s = number(data.get("eta_s"))
-    _percent(attempt, at, percent)
+    _percent(attempt, order_us, percent)
 
 
 def _percent(attempt: AttemptState, at: int, percent: float | None) -> None:
@@ -126,14 +133,14 @@ def _percent(attempt: AttemptState, at: int, percent: float | None) -> None:
 def _ended(
     rows: Rows, job: JobState, attempt: AttemptState, at: int, record: Record, data: dict[str, Any]
 ) -> None:
-    if not attempt.end(record["event_type"][4:], at):
+    if not attempt.end(record["event_type"][4:], rows.order_us, at):
         return
     get = data.get
     attempt.duration_s = number(get("duration_s"))
     attempt.cpu_s = number(get("cpu_s"))
     attempt.output_size_bytes = whole(get("output_size_bytes"))
     attempt.input_size_bytes = whole(get("input_size_bytes")) or attempt.input_size_bytes
-    _percent(attempt, at, number(get("percent")))
+    _percent(attempt, rows.order_us, number(get("percent")))
     if not attempt.stages:
         attempt.stage = cut(get("stage"))
     attempt.result = as_json(get("result"))
@@ -156,15 +163,23 @@ def _retrying(
 def _paused(
     rows: Rows, job: JobState, attempt: AttemptState, at: int, record: Record, data: dict[str, Any]
 ) -> None:
-    attempt.pause(at)
+    attempt.pause(rows.order_us)
 
 
 def _lost(
     rows: Rows, job: JobState, attempt: AttemptState, at: int, record: Record, data: dict[str, Any]
 ) -> None:
-    seen = data.get("last_seen_at")  # by the worker's clock, as its later signs of life are
-    lost_at = to_us(seen) if isinstance(seen, str) else at
-    attempt.lose(word(data.get("cause")) or "exited", as_json(data), lost_at)
+    attempt.lose(word(data.get("cause")) or "exited", as_json(data), lost_at(rows.order_us, data))
+
+
+def lost_at(order_us: int, data: Mapping[str, Any]) -> int:
+    """When a job that is reported as lost was last seen, by the worker's clock and not another.
+
+    Raises:
+        ValueError: It is no timestamp.
+    """
+    seen = data.get("last_seen_at")
+    return to_us(seen) if isinstance(seen, str) else order_us
 
 
 def _nothing_more(
@@ -200,16 +215,18 @@ def _stage_started(
         stage.attributes = as_json(data["attributes"])
     if stage.total is None:
         stage.total = number(data.get("total"))
-    latest = max(attempt.stages.values(), key=lambda each: each.started_at_us or 0)
-    attempt.stage = latest.stage
+    attempt.enter(stage, rows.order_us)
 
 
 def _stage_progress(
     rows: Rows, job: JobState, attempt: AttemptState, at: int, record: Record, data: dict[str, Any]
 ) -> None:
     stage = _stage(attempt, data)
-    if stage.status == "running" and (stage.updated_at_us is None or at >= stage.updated_at_us):
-        _take_figures(stage, at, data)
+    order_us = rows.order_us
+    if stage.status == "running" and (
+        stage.updated_at_us is None or order_us >= stage.updated_at_us
+    ):
+        _take_figures(stage, order_us, data)
 
 
 def _take_figures(stage: StageState, at: int, data: Mapping[str, Any]) -> None:
@@ -226,7 +243,7 @@ def _stage_ended(
     rows: Rows, job: JobState, attempt: AttemptState, at: int, record: Record, data: dict[str, Any]
 ) -> None:
     stage = _stage(attempt, data)
-    _take_figures(stage, at, data)
+    _take_figures(stage, rows.order_us, data)
     stage.status = record["event_type"][6:]
     stage.ended_at_us = at
     stage.eta_s = None
@@ -316,14 +333,14 @@ _FIGURES: Mapping[str, Callable[[object], Any]] = {
 }
 FOLDS: Mapping[str, Fold] = {
     "job.received": Fold(_received, is_alive=False, is_move=True),
-    "job.started": Fold(_started, is_move=True),
-    "job.progress": Fold(_progress),
-    **{f"job.{status}": Fold(_ended, is_move=True) for status in FINAL},
-    "job.retrying": Fold(_retrying),
-    "job.paused": Fold(_paused, is_move=True),
-    "job.resumed": Fold(_nothing_more, is_move=True),
+    "job.started": Fold(_started, is_move=True, is_of_run=True),
+    "job.progress": Fold(_progress, is_of_run=True),
+    **{f"job.{status}": Fold(_ended, is_move=True, is_of_run=True) for status in FINAL},
+    "job.retrying": Fold(_retrying, is_of_run=True),
+    "job.paused": Fold(_paused, is_move=True, is_of_run=True),
+    "job.resumed": Fold(_nothing_more, is_move=True, is_of_run=True),
     "job.lost": Fold(_lost, is_alive=False, is_move=True),
-    "job.milestone": Fold(_nothing_more),
+    "job.milestone": Fold(_nothing_more, is_of_run=True),
     "stage.started": Fold(_stage_started),
     "stage.progress": Fold(_stage_progress),
     "stage.completed": Fold(_stage_ended),

@@ -41,6 +41,8 @@ def load_jobs(
     for row in _rows_in(connection, AttemptState, "job_key", found):
         attempt = AttemptState.of(row)
         found[attempt.job_key].attempts[attempt.attempt] = attempt
+    for job in found.values():
+        job.loaded()
     for row in _rows_in(connection, StageState, "job_key", found):
         stage = StageState.of(row)
         found[stage.job_key].attempts[stage.attempt].stages[stage.stage_index] = stage

@@ -6,7 +6,6 @@ follows from; the outcome is the same in any order, except for the order of `eve
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -14,8 +13,18 @@ import orjson
 
 from fiveobs.monitor.ingest.folds import FOLDS, Fold, add_error, measure
 from fiveobs.monitor.ingest.rows import Rows
+from fiveobs.monitor.ingest.runs import Beat, begin_again, belongs
 from fiveobs.monitor.ingest.states import FINAL, AttemptState, JobState, WorkerState
-from fiveobs.monitor.ingest.values import LEVELS, as_json, cut, name, number, to_us, whole
+from fiveobs.monitor.ingest.values import (
+    LEVELS,
+    MAX_NAME_LENGTH,
+    as_json,
+    cut,
+    name,
+    number,
+    to_us,
+    whole,
+)
 
 __all__ = ["NOT_EVENTS", "REFUSALS", "Projection", "jobs_of"]
 
@@ -46,15 +55,17 @@ def jobs_of(
     for record in records:
         if type(record) is not dict:
             continue
-        job_id = record.get("job_id")
+        job_id, of_project = record.get("job_id"), project_key
+        is_beat = job_id is None and record.get("event_type") == "worker.heartbeat"
+        if "tenant_id" in record and (is_beat or type(job_id) is str):
+            try:
+                of_project = _project_key(record, project_key, project)
+            except ValueError:
+                continue  # it will be refused
         if type(job_id) is str:
-            if "tenant_id" in record:
-                with contextlib.suppress(ValueError):
-                    found.add((_project_key(record, project_key, project), job_id))
-            else:
-                found.add((project_key, job_id))
-        elif record.get("event_type") == "worker.heartbeat":
-            found.update((project_key, each) for each in _active_jobs(record))
+            found.add((of_project, job_id))
+        elif is_beat:
+            found.update((of_project, each["job_id"]) for each in _active_jobs(record))
     return found
 
 
@@ -62,20 +73,24 @@ def _project_key(
     record: Mapping[str, Any], default: int, project: Callable[[str, str], int]
 ) -> int:
     """The project of a record that names one: a monitor's, about others' jobs."""
-    tenant_id, project_id = record.get("tenant_id"), record.get("project_id")
-    if tenant_id is None or project_id is None:
+    tenant_id = record.get("tenant_id")
+    if tenant_id is None:
+        return default
+    project_id = record.get("project_id")
+    if project_id is None:
         return default
     return project(name("tenant_id", tenant_id), name("project_id", project_id))
 
 
-def _active_jobs(record: Mapping[str, Any]) -> Iterator[str]:
-    """The jobs that a heartbeat says are running."""
+def _active_jobs(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The jobs that a heartbeat says are running, each with its id."""
     data = record.get("data")
     jobs = data.get("jobs") if isinstance(data, dict) else None
     for job in jobs if isinstance(jobs, list) else ():
-        job_id = job.get("job_id") if isinstance(job, dict) else job
-        if isinstance(job_id, str):
-            yield job_id
+        if isinstance(job, dict):
+            job_id = job.get("job_id")
+            if type(job_id) is str and 0 < len(job_id) <= MAX_NAME_LENGTH:
+                yield job
 
 
 class Projection:
@@ -102,7 +117,9 @@ class Projection:
         self.touched: dict[int, JobState] = {}
         self._names = names
 
-    def add(self, worker: WorkerState, record: Mapping[str, Any]) -> None:
+    def add(  # noqa: C901 - one piece, because it runs for each record
+        self, worker: WorkerState, record: Mapping[str, Any]
+    ) -> None:
         """Fold one record of a worker; it changes nothing if it cannot be folded.
 
         Raises:
@@ -126,15 +143,22 @@ class Projection:
         ):
             raise _refusal(record)
         text = _dumps(data).decode()
-        job = self.jobs.get((worker.project_key, job_id))
+        project_key = _project_key(record, worker.project_key, self._names.project)
+        job = self.jobs.get((project_key, job_id))
         attempt = None if job is None else job.attempts.get(number)
-        is_known = attempt is not None and type(number) is int and "tenant_id" not in record
+        is_known = attempt is not None and type(number) is int
         if job is None or attempt is None or not is_known:
-            job, attempt = self._found(worker, record, at)
+            job, attempt = self._found(project_key, record, at)
+        latest_us = worker.latest_at_us
+        self.rows.order_us = order_us = at if at > latest_us else latest_us + 1
         fold = FOLDS.get(event_type)
         if fold is not None:
-            fold.fold(self.rows, job, attempt, at, record, data)
+            if attempt.runs > 1 or (fold.is_of_run and span_id != attempt.span_id):
+                fold = self._of_run(fold, job, attempt, worker, record, at)
+            if fold is not None:
+                fold.fold(self.rows, job, attempt, at, record, data)
         # From here on nothing refuses.
+        worker.latest_at_us = order_us
         if not is_known or not job.created_at_us <= at >= attempt.status_at_us:
             self._meet(job, attempt, at, record)
         elif at > job.updated_at_us:
@@ -170,12 +194,10 @@ class Projection:
     # --- jobs --------------------------------------------------------------------------------
 
     def _found(
-        self, worker: WorkerState, record: Mapping[str, Any], at: int
+        self, project_key: int, record: Mapping[str, Any], at: int
     ) -> tuple[JobState, AttemptState]:
         """Job and attempt of a record; those that are new are not known to others yet."""
-        project_key, job_id = worker.project_key, record["job_id"]
-        if "tenant_id" in record:
-            project_key = _project_key(record, project_key, self._names.project)
+        job_id = record["job_id"]
         number = record.get("attempt", 1)
         if type(number) is not int or not 0 <= number <= _MOST_ATTEMPTS:
             raise ValueError(f"attempt: {number!r} is no attempt's number")
@@ -184,6 +206,31 @@ class Projection:
             job = JobState(self.rows.next_key("jobs"), project_key, job_id, 0, at)
         return job, job.attempts.get(number) or AttemptState(job.job_key, number, at)
 
+    def _of_run(
+        self,
+        fold: Fold,
+        job: JobState,
+        attempt: AttemptState,
+        worker: WorkerState,
+        record: Mapping[str, Any],
+        at: int,
+    ) -> Fold | None:
+        """The fold of a record that may be of another run than the attempt tells of.
+
+        ``None`` if it is of an earlier one: then it is only counted.
+        """
+        found = belongs(fold, attempt, worker, record, self.rows.order_us, at)
+        if found is None:
+            return fold
+        is_later, is_known = found
+        if fold.fold is FOLDS["job.started"].fold or is_later:
+            attempt.runs = max(attempt.runs, is_known) + 1
+        if is_later:
+            begin_again(self.rows, job, attempt, record.get("span_id"), at)
+            return fold
+        job.follow(attempt)
+        return None
+
     def _meet(
         self, job: JobState, attempt: AttemptState, at: int, record: Mapping[str, Any]
     ) -> None:
@@ -191,7 +238,7 @@ class Projection:
         job.updated_at_us = max(at, job.updated_at_us)
         # An event that says what the job is has its turn later.
         is_older = at < job.created_at_us or not job.kind_key
-        if is_older and record["event_type"] not in _ORIGINS and not _descriptions(job):
+        if is_older and record["event_type"] not in _ORIGINS and not job.descriptions:
             self._describe(job, record, is_better=True, is_first=True)
         job.created_at_us = min(at, job.created_at_us)
         if attempt.status == "received" and attempt.received_at_us is None:
@@ -215,11 +262,11 @@ class Projection:
         """Move along the machine, after an event that may do so."""
         event_type = record["event_type"]
         if fold.is_alive:
-            attempt.live(at)
+            attempt.live(self.rows.order_us)
             if event_type in _BEGINNINGS:
                 # What has no span is a connector's, which may speak from anywhere.
                 is_here = record.get("span_id") is not None
-                attempt.run(worker.worker_key if is_here else None, at)
+                attempt.run(worker.worker_key if is_here else None, self.rows.order_us)
             elif attempt.worker_key is None and record.get("span_id") is not None:
                 # Its beginning is not known.
                 attempt.worker_key = worker.worker_key
@@ -228,10 +275,9 @@ class Projection:
         attempt.settle()
         job.follow(attempt)
         if event_type in _ORIGINS:
-            times = [getattr(each, _ORIGINS[event_type]) for each in job.attempts.values()]
-            is_earliest = at == min(time for time in times if time is not None)
+            is_earliest = at == job.first_at[_ORIGINS[event_type]]
             is_better = is_earliest and (event_type == "job.started" or not _has_started(job))
-            is_first = is_earliest and _descriptions(job) == 1
+            is_first = is_earliest and job.descriptions == 1
             self._describe(job, record, is_better=is_better, is_first=is_first)
 
     def _describe(
@@ -268,13 +314,17 @@ class Projection:
         at, data = to_us(record["timestamp"]), record["data"]
         if type(data) is not dict:
             raise _refusal(record)
+        project_key = _project_key(record, worker.project_key, self._names.project)
+        self.rows.order_us = max(at, worker.latest_at_us + 1)
         if event_type == "worker.heartbeat":
-            self._heartbeat(worker, at, data, record)
+            self._heartbeat(worker, project_key, at, data, record)
         elif event_type != "metric":
-            self._of_worker(worker, event_type, at, data, record)
+            self._of_worker(worker, project_key, event_type, at, data, record)
         elif record.get("job_id") is not None:
-            job, attempt = self._found(worker, record, at)
-            measure(self.rows, attempt, at, data)
+            job, attempt = self._found(project_key, record, at)
+            span_id = record.get("span_id")
+            if attempt.span_id is None or span_id in (None, attempt.span_id):
+                measure(self.rows, attempt, at, data)
             self._meet(job, attempt, at, record)
             self.touched[job.job_key] = job
             attempt.is_changed = True
@@ -282,6 +332,7 @@ class Projection:
     def _of_worker(
         self,
         worker: WorkerState,
+        project_key: int,
         event_type: str,
         at: int,
         data: dict[str, Any],
@@ -293,6 +344,7 @@ class Projection:
             raise _refusal(record)
         text = _dumps(data).decode()
         _introduce(worker, record)
+        worker.project_key, worker.latest_at_us = project_key, self.rows.order_us
         if event_type == "worker.started":
             worker.pid = whole(data.get("pid"))
             worker.cpu_count = number(data.get("cpu_count"))
@@ -311,7 +363,12 @@ class Projection:
         )
 
     def _heartbeat(
-        self, worker: WorkerState, at: int, data: dict[str, Any], record: Mapping[str, Any]
+        self,
+        worker: WorkerState,
+        project_key: int,
+        at: int,
+        data: dict[str, Any],
+        record: Mapping[str, Any],
     ) -> None:
         cpu_s = number(data.get("cpu_s"))
         before_at, before_s = worker.heartbeat_at_us, worker.cpu_s
@@ -319,23 +376,39 @@ class Projection:
             share = _US * (cpu_s - before_s) / (at - before_at)  # type: ignore[operator]
             worker.cpu_percent = max(0.0, 100 * share)
         _introduce(worker, record)
+        # Its first record says whose it is, and may have been deleted before it was read.
+        worker.project_key, worker.latest_at_us = project_key, self.rows.order_us
         worker.heartbeat_at_us, worker.cpu_s, worker.is_changed = at, cpu_s, True
         for each in _HEARTBEAT_FIGURES:
             setattr(worker, each, whole(data.get(each)))
         figures = (getattr(worker, each) for each in _SAMPLED)
         counters = (whole(data.get(each)) for each in _COUNTERS)
         self.rows.samples.append((worker.worker_key, at, *figures, *counters))
-        for job_id in _active_jobs(record):
-            job = self.jobs.get((worker.project_key, job_id))
-            if job is not None:
-                self._alive(worker, job, at)
+        for listed in _active_jobs(record):
+            self._alive(worker, project_key, listed, at, record)
 
-    def _alive(self, worker: WorkerState, job: JobState, at: int) -> None:
-        """A worker says that it runs the job: it means the last attempt that it has begun."""
-        mine = [each for each in job.attempts.values() if each.worker_key == worker.worker_key]
-        attempt = max(mine, key=lambda each: each.attempt, default=None)
-        if attempt is not None and attempt.status not in FINAL:
-            attempt.live(at)
+    def _alive(
+        self,
+        worker: WorkerState,
+        project_key: int,
+        listed: Mapping[str, Any],
+        at: int,
+        record: Mapping[str, Any],
+    ) -> None:
+        """A worker says that it runs a job: evidence even if nothing else of it was read."""
+        beat = Beat.of(listed, at)
+        job = self.jobs.get((project_key, listed["job_id"]))
+        if beat is not None:
+            job, attempt = self._found(project_key, listed, beat.begun_at_us)
+            if attempt.attempt not in job.attempts:
+                fields = {"event_type": "worker.heartbeat", "service": record.get("service")}
+                self._meet(job, attempt, beat.begun_at_us, {**fields, **listed})
+            if not beat.tell(self.rows, job, attempt, worker):
+                return
+        elif job is None or (attempt := job.last_of(worker.worker_key)) is None:  # type: ignore[assignment]
+            return
+        if attempt.status not in FINAL:
+            attempt.live(self.rows.order_us)
             attempt.settle()
             attempt.is_changed = True
             job.follow(attempt)
@@ -368,19 +441,7 @@ def _introduce(worker: WorkerState, record: Mapping[str, Any]) -> None:
 
 
 def _has_started(job: JobState) -> bool:
-    return any(each.started_at_us is not None for each in job.attempts.values())
-
-
-def _descriptions(job: JobState) -> int:
-    """How many events have said what the job is."""
-    return sum(
-        (each.started_at_us is not None) + (each.received_at_us is not None)
-        for each in job.attempts.values()
-    )
-
-
-def _is_described(job: JobState) -> bool:
-    return bool(job.kind_key) and _descriptions(job) > 0
+    return "started_at_us" in job.first_at
 
 
 def _refusal(record: Mapping[str, Any]) -> Exception:

@@ -18,6 +18,9 @@ class Rows:
 
     #: Gives a table's next key.
     next_key: Callable[[str], int]
+    #: The time of the record that is folded, by the order of its journal: after the one of the
+    #: record before it, whatever the clock says. States are decided by it; what is shown is not.
+    order_us: int = 0
     events: list[tuple[Any, ...]] = field(default_factory=list)
     errors: list[tuple[Any, ...]] = field(default_factory=list)
     samples: list[tuple[Any, ...]] = field(default_factory=list)
@@ -27,3 +30,11 @@ class Rows:
     dependencies: list[tuple[Any, ...]] = field(default_factory=list)
     resources: list[tuple[Any, ...]] = field(default_factory=list)
     conditions: list[tuple[Any, ...]] = field(default_factory=list)
+    #: Job and attempt where another run has taken the place of the one that is stored.
+    begun_again: list[tuple[int, int]] = field(default_factory=list)
+
+    def begin_again(self, job_key: int, attempt: int) -> None:
+        """What an earlier run under this number has done and measured goes."""
+        self.begun_again.append((job_key, attempt))
+        for key in [each for each in self.measures if each[:2] == (job_key, attempt)]:
+            del self.measures[key]

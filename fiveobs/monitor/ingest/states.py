@@ -83,6 +83,7 @@ class WorkerState(Row, table=schema.workers):
     started_at_us: int | None = None
     heartbeat_at_us: int | None = None
     stopped_at_us: int | None = None
+    latest_at_us: int = 0
     active_jobs: int | None = None
     cpu_s: float | None = None
     cpu_percent: float | None = None
@@ -118,18 +119,66 @@ class JobState(Row, table=schema.jobs):
         self.kind_key = kind_key
         self.created_at_us = at
         self.updated_at_us = at
-        self.attempts: dict[int, AttemptState] = {}
+        self._begin_empty()
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> Self:
         """From a row of the table; its attempts are added by whoever loads them."""
         state = super().of(row)
-        state.attempts = {}
+        state._begin_empty()
         return state
 
+    def _begin_empty(self) -> None:
+        self.attempts: dict[int, AttemptState] = {}
+        #: The one whose state the job has.
+        self.latest: AttemptState | None = None
+        #: When it was first said what the job is, by the column that holds it, and how often.
+        self.first_at: dict[str, int] = {}
+        self.descriptions = 0
+
+    def loaded(self) -> None:
+        """Every attempt that is stored is here now."""
+        for number in sorted(self.attempts):
+            self._prefer(self.attempts[number])
+        self.count_origins()
+
+    def count_origins(self) -> None:
+        """Look through all attempts for when it was said what the job is."""
+        self.first_at, self.descriptions = {}, 0
+        for attempt in self.attempts.values():
+            for column in _ORIGINS:
+                at = getattr(attempt, column)
+                if at is not None:
+                    self.originate(column, None, at)
+
+    def originate(self, column: str, before: int | None, at: int) -> None:
+        """Say in one of the attempts what the job is: at another time than before, or anew."""
+        first = self.first_at.get(column)
+        self.descriptions += before is None
+        if first is None or at < first:
+            self.first_at[column] = at
+        elif before == first:
+            self.count_origins()  # the earliest has moved to a later time
+
+    def last_of(self, worker_key: int) -> AttemptState | None:
+        """The last attempt that a worker has begun."""
+        mine = [each for each in self.attempts.values() if each.worker_key == worker_key]
+        return max(mine, key=lambda each: each.attempt, default=None)
+
+    def _prefer(self, attempt: AttemptState) -> None:
+        """The highest number is the latest attempt, but for one that was run anew after it."""
+        latest = self.latest
+        if latest is None or latest is attempt:
+            self.latest = attempt
+        elif latest.runs <= 1 >= attempt.runs:
+            self.latest = max(latest, attempt, key=attrgetter("attempt"))
+        else:
+            self.latest = max(latest, attempt, key=AttemptState.begun)
+
     def follow(self, attempt: AttemptState) -> None:
-        """Take over the state of an attempt, if there is none with a higher number."""
-        if attempt.attempt != max(self.attempts):
+        """Take over the state of an attempt, if there is no later one."""
+        self._prefer(attempt)
+        if self.latest is not attempt:
             return
         self.attempt = attempt.attempt
         self.status = attempt.status
@@ -145,6 +194,7 @@ class AttemptState(Row, table=schema.attempts):
     worker_key: int | None = None
     trace_id: str | None = None
     span_id: str | None = None
+    runs: int = 0
     received_at_us: int | None = None
     started_at_us: int | None = None
     ended_at_us: int | None = None
@@ -180,6 +230,9 @@ class AttemptState(Row, table=schema.attempts):
     retry_reason: str | None = None
     retry_delay_s: float | None = None
 
+    #: When the stage that began last did so; ``None``: not looked up yet.
+    _entered_at_us: int | None = None
+
     def __init__(self, job_key: int, attempt: int, at: int) -> None:
         self.job_key = job_key
         self.attempt = attempt
@@ -193,14 +246,41 @@ class AttemptState(Row, table=schema.attempts):
         state.stages = {}
         return state
 
-    def end(self, status: str, at: int) -> bool:
+    def begun(self) -> tuple[int, int]:
+        """When it began, as far as is known; of two at the same time the higher number is later."""
+        return self.started_at_us or self.status_at_us, self.attempt
+
+    def begin_again(self, span_id: str | None, at: int) -> None:
+        """Tell of another run under the same number from now on, which began then."""
+        lost = self.lost_at_us, self.lost_cause, self.lost_details
+        self.__dict__.update(_OF_A_RUN)
+        self.status_at_us = self.received_at_us or 0
+        self.span_id, self.stages, self.is_changed = span_id, {}, True
+        if lost[0] is not None and lost[0] >= at:  # it is this run that was reported
+            self.lost_at_us, self.lost_cause, self.lost_details = lost
+
+    def enter(self, stage: StageState, at: int) -> None:
+        """A stage has begun: the one that did so last is where it is."""
+        if self._entered_at_us is None:
+            others = (each.started_at_us or 0 for each in self.stages.values() if each is not stage)
+            self._entered_at_us = max(others, default=0)
+        if at >= self._entered_at_us:
+            self._entered_at_us = at
+            self.stage = stage.stage
+
+    def end(self, status: str, order_us: int, at: int) -> bool:
         """Move to a final status; the earliest one stands. Whether this one does."""
-        if self.status in FINAL and (self.status_at_us, self.status) <= (at, status):
+        if self.status in FINAL and (self.status_at_us, self.status) <= (order_us, status):
             return False
         self.status = status
-        self.status_at_us = self.ended_at_us = at
-        self.lost_cause = self.lost_details = None
+        self.status_at_us, self.ended_at_us = order_us, at
+        self._forgive()
         return True
+
+    def _forgive(self) -> None:
+        """It has ended and is not lost; a report of a run after that is kept until it is read."""
+        if self.lost_at_us is None or self.lost_at_us <= self.status_at_us:
+            self.lost_cause = self.lost_details = None
 
     def run(self, worker_key: int | None, at: int) -> None:
         """It has begun or goes on: where it did so last, there it is, if that is known."""
@@ -228,7 +308,7 @@ class AttemptState(Row, table=schema.attempts):
     def settle(self) -> None:
         """Work the status out from the times."""
         if self.status in FINAL:
-            self.lost_cause = self.lost_details = None
+            self._forgive()
             return
         alive_at, lost_at = self.alive_at_us, self.lost_at_us
         if lost_at is not None and (alive_at is None or lost_at >= alive_at):
@@ -287,3 +367,21 @@ class StageState(Row, table=schema.stages):
         self.job_key = job_key
         self.attempt = attempt
         self.stage_index = stage_index
+
+
+#: What is said of an attempt whichever run of it is meant: by whoever announced it, or in sum.
+_OF_EVERY_RUN = frozenset(
+    {
+        *("job_key", "attempt", "status_at_us", "runs", "received_at_us"),
+        *("input_size_bytes", "attributes"),
+        *("debug_entries", "info_entries", "warning_entries", "error_entries"),
+    }
+)
+#: The rest, as it is at the beginning of a run.
+_OF_A_RUN = {
+    name: getattr(AttemptState, name)
+    for name in (*AttemptState.columns, "_entered_at_us")
+    if name not in _OF_EVERY_RUN
+}
+#: The columns that hold when it was said what the job is.
+_ORIGINS = ("received_at_us", "started_at_us")

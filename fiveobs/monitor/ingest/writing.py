@@ -65,8 +65,11 @@ def write(connection: Connection, projection: Projection, workers: Iterable[Work
     _write_states(connection, WorkerState, list(workers))
     _write_states(connection, JobState, touched)
     _write_states(connection, AttemptState, attempts)
-    _write_states(connection, StageState, stages)
     rows = projection.rows
+    for table in ("stages", "measures"):
+        forget = f"DELETE FROM {table} WHERE job_key = ? AND attempt = ?"  # noqa: S608 - our names
+        _many(connection, forget, rows.begun_again)
+    _write_states(connection, StageState, stages)
     _add(connection, schema.events, rows.events)
     _add(connection, schema.errors, rows.errors)
     measures = [(*key, *row) for key, row in rows.measures.items()]

@@ -104,6 +104,8 @@ workers = Table(
     time("started_at_us"),
     time("heartbeat_at_us"),
     time("stopped_at_us"),
+    #: The latest time in its journal; what follows there is not earlier, whatever its clock says.
+    Column("latest_at_us", BigInteger, nullable=False, server_default="0"),
     Column("active_jobs", BigInteger),
     #: CPU time since the process began, and the share of one core between two heartbeats.
     number("cpu_s"),
@@ -207,6 +209,8 @@ attempts = Table(
     Column("worker_key", ForeignKey("workers.worker_key")),
     text("trace_id"),
     text("span_id"),
+    #: How many runs are known under this number; the row tells of the one that began last.
+    count("runs"),
     time("received_at_us"),
     time("started_at_us"),
     time("ended_at_us"),

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fiveobs._ids import rfc3339
 from fiveobs.monitor.ingest.projection import Projection
 from fiveobs.monitor.ingest.states import FINAL, JobState, WorkerState
 from fiveobs.monitor.ingest.values import to_us
-from tests.support.journals import line
+from tests.support.journals import START_NS, line
 
 JOB = "job-1"
 
@@ -58,10 +59,10 @@ class Fold:
 
 
 def record(at_s: float, event_type: str, *, attempt: int = 1, **data: Any) -> dict[str, Any]:
-    """A line about the job; where it begins or goes on, by the worker that runs it."""
+    """A line about the job; what only the job itself says, by the worker that runs it."""
     fields = {"job_id": JOB, "job_name": "resize", "attempt": attempt, "data": data}
-    if event_type in ("job.started", "job.resumed"):
-        fields["span_id"] = "ab" * 8
+    if event_type.startswith("job.") and event_type not in ("job.received", "job.lost"):
+        fields["span_id"] = "aa"
     found: dict[str, Any] = json.loads(line(1, event_type, after_s=at_s, **fields))
     return found
 
@@ -100,7 +101,7 @@ def test_pause_and_resume_follow_each_other_by_time() -> None:
     paused, resumed = (1, record(2, "job.paused")), (1, record(3, "job.resumed"))
     assert status(STARTED, paused) == "paused"
     assert status(STARTED, paused, resumed) == "running"
-    assert status(STARTED, resumed, paused) == "running"
+    assert status(STARTED, (2, resumed[1]), paused) == "running"
 
 
 def test_progress_does_not_end_a_pause() -> None:
@@ -112,10 +113,10 @@ def test_final_statuses_win_over_everything() -> None:
     """Nothing that comes before or after changes how a job has ended; the earliest end stands."""
     for final in sorted(FINAL):
         ended = (1, record(5, f"job.{final}"))
-        later = [(3, record(9, "job.lost")), (1, record(9, "job.resumed"))]
+        later = [(3, record(9, "job.lost")), (2, record(9, "job.resumed"))]
         assert status(STARTED, ended, *later) == final
-        assert status(*later, ended, STARTED) == final
-        assert status(STARTED, (1, record(7, "job.failed")), ended) == final
+        assert status(*later, STARTED, ended) == final
+        assert status(STARTED, (2, record(7, "job.failed")), ended) == final
 
 
 def test_a_lost_job_is_taken_back_by_what_it_does_later() -> None:
@@ -152,22 +153,204 @@ def test_a_job_has_the_status_of_its_last_attempt() -> None:
 
 
 def test_the_same_attempt_may_be_begun_by_another_worker() -> None:
-    """A queue that delivers again counts no attempt; the job is then the other worker's."""
-    lost, again = (3, record(5, "job.lost")), (2, record(9, "job.started"))
+    """A queue that delivers again counts no attempt; the job is then the other worker's run."""
+    lost, again = (3, record(5, "job.lost")), (2, record(9, "job.started") | {"span_id": "bb"})
     for order in itertools.permutations((STARTED, lost, again)):
         attempt = folded(*order).job.attempts[1]
-        assert (attempt.status, attempt.worker_key) == ("running", 2)
-        assert attempt.started_at_us == to_us(STARTED[1]["timestamp"])
+        assert (attempt.status, attempt.worker_key, attempt.span_id) == ("running", 2, "bb")
+        assert attempt.started_at_us == to_us(again[1]["timestamp"])
 
 
 def test_who_reports_a_job_does_not_run_it() -> None:
     """A beginning without a span is told by somebody else, and leaves open where the job runs."""
-    told = record(1, "job.started")
-    del told["span_id"]
-    attempt = folded((5, told), (5, record(2, "job.progress"))).job.attempts[1]
+    told, moved = record(1, "job.started"), record(2, "job.progress")
+    del told["span_id"], moved["span_id"]
+    attempt = folded((5, told), (5, moved)).job.attempts[1]
     assert (attempt.status, attempt.worker_key) == ("running", None)
     attempt = folded((5, told), STARTED).job.attempts[1]
     assert attempt.worker_key == 1
+
+
+# --- a clock that is set back ---
+
+
+HOUR_S = 3600.0
+
+
+def test_a_lost_job_is_found_again_although_its_clock_was_set_back() -> None:
+    """What comes later in its journal is later; another journal has not changed its mind."""
+    lost = (3, record(HOUR_S + 5, "job.lost"))
+    begun = (1, record(HOUR_S, "job.started"))
+    progress = (1, record(10, "job.progress", percent=30.0))
+    assert status(begun, (1, record(HOUR_S + 5, "job.progress")), lost) == "lost"
+    seen = rfc3339(START_NS + round((HOUR_S + 3) * 1e9))
+    lost = (3, record(HOUR_S + 5, "job.lost", last_seen_at=seen))
+    for alive in (progress, (1, beat(12, duration_s=9.0))):
+        found = folded(begun, (1, record(HOUR_S + 3, "log")), lost, alive)
+        assert found.job.status == "running"
+
+
+def test_a_pause_ends_although_the_clock_was_set_back() -> None:
+    """And begins, too."""
+    paused, resumed = record(HOUR_S, "job.paused"), record(20, "job.resumed")
+    assert status(STARTED, (1, paused), (1, resumed)) == "running"
+    paused, resumed = record(20, "job.paused"), record(HOUR_S, "job.resumed")
+    assert status(STARTED, (1, resumed), (1, paused)) == "paused"
+
+
+def test_progress_is_taken_although_the_clock_was_set_back() -> None:
+    """The figures are those of the last line, and the times that are shown are the clock's."""
+    begun = (1, record(HOUR_S, "job.started"))
+    done = (1, record(30, "job.completed", percent=100.0))
+    attempt = folded(begun, (1, record(HOUR_S + 1, "job.progress", percent=20.0)), done)
+    found = attempt.job.attempts[1]
+    assert (found.percent, found.status) == (100.0, "completed")
+    assert found.ended_at_us == to_us(done[1]["timestamp"])
+
+
+# --- a job that is run again under the same number ---
+
+
+def run(worker: int, span: str, *events: tuple[float, str]) -> list[tuple[int, dict[str, Any]]]:
+    """What the process of one run wrote of it: its own events with its span, stages with theirs."""
+    found = []
+    for at_s, event_type in events:
+        is_stage = event_type.startswith("stage.")
+        data = {"stage": f"of {span}", "index": 1} if is_stage else {"percent": at_s}
+        made = record(at_s, event_type, **data)
+        found.append((worker, made | {"span_id": f"{span}-stage" if is_stage else span}))
+    return found
+
+
+MONDAY = run(
+    *(1, "aa", (1, "job.started"), (2, "stage.started"), (3, "stage.completed")),
+    *((4, "job.progress"), (5, "job.completed")),
+)
+TUESDAY = run(2, "bb", (101, "job.started"), (102, "stage.started"), (103, "job.progress"))
+TUESDAY_FAILED = [*TUESDAY, *run(2, "bb", (105, "job.failed"))]
+
+
+def test_the_next_run_of_the_same_number_takes_its_place() -> None:
+    """``job_id="nightly"`` each day: the job runs, fails, and may be lost, as the last one does."""
+    job = folded(*MONDAY, *TUESDAY).job
+    attempt = job.attempts[1]
+    assert (job.status, attempt.span_id, attempt.worker_key) == ("running", "bb", 2)
+    assert (attempt.percent, attempt.ended_at_us, attempt.runs) == (103, None, 2)
+    assert [stage.stage for stage in attempt.stages.values()] == ["of bb"]
+    assert folded(*MONDAY, *TUESDAY_FAILED).job.status == "failed"
+    seen = rfc3339(START_NS + 104 * 10**9)
+    lost = (3, record(110, "job.lost", last_seen_at=seen))
+    for order in itertools.permutations((MONDAY, TUESDAY, [lost])):
+        job = folded(*itertools.chain.from_iterable(order)).job
+        assert (job.status, job.attempts[1].lost_cause) == ("lost", "exited")
+
+
+def test_a_report_that_the_run_before_is_lost_does_not_touch_the_next_one() -> None:
+    """It says when the job was last seen."""
+    seen = rfc3339(START_NS + 4 * 10**9)
+    lost = (3, record(150, "job.lost", last_seen_at=seen))
+    for order in itertools.permutations((MONDAY[:4], TUESDAY, [lost])):
+        assert status(*itertools.chain.from_iterable(order)) == "running"
+
+
+def test_two_runs_in_one_process_follow_each_other_in_its_journal() -> None:
+    """Also where the clock was set back in between."""
+    earlier = run(1, "bb", (0.1, "job.started"), (0.2, "job.progress"))
+    assert status(*MONDAY, *earlier) == "running"
+    assert folded(*MONDAY, *earlier).job.attempts[1].span_id == "bb"
+
+
+def test_a_run_that_follows_one_whose_beginning_was_not_read_is_another_one() -> None:
+    """What is known of the first one is its end; what of the second one lacks its beginning."""
+    assert status(*MONDAY[3:], *TUESDAY) == "running"
+    assert status(*MONDAY, *TUESDAY[2:]) == "running"
+
+
+def test_measures_are_those_of_the_last_run() -> None:
+    """What the run before has counted is not added to it."""
+    measure = {"kind": "counter", "name": "n", "value": 1, "unit": "", "labels": {}}
+    first = [(1, record(3, "metric", **measure) | {"span_id": "aa"})] * 3
+    second = [(2, record(103, "metric", **measure) | {"span_id": "bb"})] * 2
+    for order in ([*MONDAY, *first, *TUESDAY, *second], [*TUESDAY, *second, *MONDAY, *first]):
+        fold = folded(*order)
+        ((measured,),) = [list(fold.projection.rows.measures.values())]
+        assert measured[2:4] == [2, 2]
+
+
+def test_a_run_anew_comes_after_the_retries_of_the_one_before() -> None:
+    """A higher number is later only among the attempts of one run."""
+    retried = [(1, record(7, "job.started", attempt=2) | {"span_id": "cc"})]
+    retried += [(1, record(8, "job.completed", attempt=2) | {"span_id": "cc"})]
+    for order in ([*MONDAY, *retried, *TUESDAY], [*TUESDAY, *MONDAY, *retried]):
+        assert status(*order) == "running"
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.integers(0, 119), min_size=20, max_size=20))
+def test_any_interleaving_of_two_runs_leads_to_the_same_rows(choices: list[int]) -> None:
+    """The week's journals may be read in any order: the last run stands, with its own stages."""
+    again = run(4, "cc", (50, "job.started"), (51, "stage.started"), (52, "job.failed"))
+    announced = [(5, record(0.5, "job.received", queue="q")), (5, record(100, "log"))]
+    files = [MONDAY, TUESDAY_FAILED, again, announced]
+    one = folded(*itertools.chain.from_iterable(files))
+    other = folded(*_interleaved(itertools.cycle(choices), files))
+    assert other.rows == one.rows
+    assert (one.job.status, one.job.attempts[1].runs) == ("failed", 3)
+
+
+# --- what heartbeats say ---
+
+
+def beat(at_s: float, *, attempt: int = 1, span_id: str = "aa", **listed: Any) -> dict[str, Any]:
+    """A heartbeat that lists the job."""
+    entry = {"job_id": JOB, "job_name": "resize", "attempt": attempt, "span_id": span_id}
+    found = record(at_s, "worker.heartbeat", jobs=[{**entry, **listed}])
+    del found["job_id"], found["attempt"], found["job_name"]
+    return found
+
+
+def test_a_job_whose_beginning_was_not_read_runs_where_a_heartbeat_lists_it() -> None:
+    """Its worker, its run and when it began are known from there, so it can be lost and stopped."""
+    job = folded((1, beat(60, duration_s=50.0))).job
+    attempt = job.attempts[1]
+    assert (job.status, attempt.worker_key, attempt.span_id) == ("running", 1, "aa")
+    assert attempt.started_at_us == to_us(record(10, "log")["timestamp"])
+    assert job.kind_key == Names().kind(1, "thumbnails", "resize")
+    lost = (3, record(70, "job.lost", last_seen_at=record(60, "log")["timestamp"]))
+    assert status((1, beat(60, duration_s=50.0)), lost) == "lost"
+    assert status((1, record(50, "log")), (1, beat(60, duration_s=50.0)), lost) == "lost"
+
+
+def test_what_a_job_says_of_its_beginning_is_better_than_what_a_heartbeat_says() -> None:
+    """A heartbeat may be written between a job's beginning and its first line."""
+    begun = (1, record(1, "job.started", stages=["a"]) | {"span_id": "aa"})
+    listed = (1, beat(1.001, duration_s=0.002))
+    one, other = folded(begun, listed), folded(listed, begun)
+    for found in (one.job.attempts[1], other.job.attempts[1]):
+        assert found.started_at_us == to_us(begun[1]["timestamp"])
+        assert (found.planned_stages, found.runs) == ('["a"]', 1)
+
+
+def test_a_heartbeat_that_comes_after_the_end_changes_nothing() -> None:
+    """It was being made while the job ended."""
+    fold = folded(*MONDAY)
+    before = fold.rows
+    fold.add(1, beat(5.1, duration_s=4.1))
+    assert fold.rows == before
+
+
+def test_a_heartbeat_tells_of_a_run_whose_beginning_was_not_read() -> None:
+    """Another run than the one that has ended, which is not taken for it."""
+    fold = folded(*MONDAY, (2, beat(200, span_id="bb", duration_s=99.0)))
+    assert (fold.job.status, fold.job.attempts[1].worker_key) == ("running", 2)
+    fold = folded(*TUESDAY, (1, beat(104, span_id="aa", duration_s=103.0)))
+    assert (fold.job.attempts[1].span_id, fold.job.attempts[1].runs) == ("bb", 1)
+
+
+def test_a_heartbeat_does_not_end_a_pause() -> None:
+    """A paused job is alive."""
+    paused = [*run(1, "aa", (1, "job.started"), (2, "job.paused"))]
+    assert status(*paused, (1, beat(60, duration_s=59.0))) == "paused"
 
 
 # --- what is refused ---
@@ -268,8 +451,10 @@ def _story() -> list[list[tuple[int, dict[str, Any]]]]:
     return [announcer, first, second, reporter, monitor]
 
 
-def _interleaved(choices: Iterator[int]) -> list[tuple[int, dict[str, Any]]]:
-    rest = [list(each) for each in _story()]
+def _interleaved(
+    choices: Iterator[int], files: list[list[tuple[int, dict[str, Any]]]]
+) -> list[tuple[int, dict[str, Any]]]:
+    rest = [list(each) for each in files]
     found = []
     while rest := [each for each in rest if each]:
         found.append(rest[next(choices) % len(rest)].pop(0))
@@ -281,7 +466,7 @@ def _interleaved(choices: Iterator[int]) -> list[tuple[int, dict[str, Any]]]:
 def test_any_interleaving_of_the_files_leads_to_the_same_rows(choices: list[int]) -> None:
     """Each file in its order, the files in any: job, attempts and stages end up the same."""
     one = folded(*itertools.chain.from_iterable(_story()))
-    other = folded(*_interleaved(itertools.cycle(choices)))
+    other = folded(*_interleaved(itertools.cycle(choices), _story()))
     assert other.rows == one.rows
     assert one.job.status == "lost"
 
