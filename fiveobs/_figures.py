@@ -17,7 +17,9 @@ from typing import NamedTuple
 import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
-_NETWORK = Path("/proc/self/net/dev")
+_NETWORK = "/proc/self/net/dev"
+#: The kernel gives a page at a time, some 30 interfaces.
+_READ_BYTES = 16_384
 #: Counters whose difference is told of a stage.
 _MOVED = ("io_read_bytes", "io_write_bytes", "network_receive_bytes", "network_transmit_bytes")
 #: The last resident memory that could be read, in bytes.
@@ -89,7 +91,7 @@ def usage() -> Usage:
     return Usage(time.process_time(), _last_rss_bytes, read, written, operations, *_network())
 
 
-def _network(path: Path = _NETWORK) -> tuple[int, int] | tuple[None, None]:
+def _network(path: str | Path = _NETWORK) -> tuple[int, int] | tuple[None, None]:
     """Bytes received and sent since the network namespace is there.
 
     Source: the kernel's ``/proc/net/dev``: two lines of headings, then for each interface its name,
@@ -97,13 +99,27 @@ def _network(path: Path = _NETWORK) -> tuple[int, int] | tuple[None, None]:
     three times as long.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
-        rows = [line.rpartition(b":")[2].split() for line in path.read_bytes().splitlines()[2:]]
-        return sum(int(row[0]) for row in rows), sum(int(row[8]) for row in rows)
+        received = sent = 0
+        for line in _content(path).splitlines()[2:]:
+            counters = line[line.rfind(b":") + 1 :].split(None, 9)
+            received += int(counters[0])
+            sent += int(counters[8])
+        return received, sent
     with contextlib.suppress(psutil.Error, OSError):
-        counters = psutil.net_io_counters(nowrap=False)
-        if counters is not None:
-            return counters.bytes_recv, counters.bytes_sent
+        total = psutil.net_io_counters(nowrap=False)
+        if total is not None:
+            return total.bytes_recv, total.bytes_sent
     return None, None
+
+
+def _content(path: str | Path) -> bytes:
+    """What a file of the kernel's has; ``Path.read_bytes`` takes twice as long."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        parts = iter(lambda: os.read(file, _READ_BYTES), b"")
+        return b"".join(parts)
+    finally:
+        os.close(file)
 
 
 def usage_between(before: Usage, after: Usage) -> dict[str, float | int]:

@@ -120,6 +120,8 @@ def test_network_counters_are_read_as_the_kernel_writes_them(tmp_path: Path) -> 
     lines = "    lo: 100 1 0 0 0 0 0 0 200 2 0 0 0 0 0 0\neth0:1:7 1 0 0 0 0 0 0 9 2 0 0 0 0 0 0\n"
     (tmp_path / "dev").write_text(heads + lines)
     assert _figures._network(tmp_path / "dev") == (107, 209)
+    (tmp_path / "many").write_text(heads + lines * 1000)  # more than is read at once
+    assert _figures._network(tmp_path / "many") == (107_000, 209_000)
     assert _figures._network(tmp_path / "none")[0] is not None
 
 
