@@ -64,7 +64,7 @@ class Worker:
         self.say(at_s, event_type, job_id=job_id, **named)
 
     def beat(self, at_s: float, *job_ids: str) -> None:
-        self.say(at_s, "worker.heartbeat", data={"jobs": list(job_ids)})
+        self.say(at_s, "worker.heartbeat", data={"jobs": [{"job_id": each} for each in job_ids]})
 
 
 class House:
