@@ -45,8 +45,8 @@ _LEVEL_NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical
 _OWN_SPAN_PARTS = 2
 #: What follows the event type of a line without a span, and with one.
 _MAYBE_SAMPLED: tuple[dict[str, bool], dict[str, bool]] = ({}, {"sampled": True})
-#: A container with more values than this is not measured: it might take long.
-_MAX_MEASURED_ITEMS = 100
+#: Jobs that one heartbeat lists; where more run, they take turns.
+_MOST_LISTED = 100
 #: What the end of a process may take longer for what dead ones have left, in seconds; so programs
 #: that run for a moment now and then get through with it.
 _LEFTOVERS_S = 1.0
@@ -83,8 +83,13 @@ class Pipeline:
         worker_id = config.worker_id or self._instance_id
         #: On every record.
         self.base = {"worker_id": worker_id, "machine_id": config.machine_id}
+        #: Whose it is, on every record where that is not the default one: each file of the journal
+        #: may be deleted before it is read.
+        self._owner = self._tenancy("{}_id")
         #: Jobs that run in this process, by identity.
         self.active: dict[int, Job] = {}
+        #: Which of them a heartbeat lists first, where they are too many for one.
+        self._turn = 0
         #: Time that jobs have spent in us.
         self.overhead_ns = 0
         #: Services that have had a job here: of each is said how many run, also when none does.
@@ -166,6 +171,7 @@ class Pipeline:
             **_MAYBE_SAMPLED[span is not None],
             "level": level,
             "message": message,
+            **self._owner,
             **fields,
             "data": data,
         }
@@ -343,13 +349,9 @@ class Pipeline:
     def _heartbeat(self) -> None:
         used = _figures.usage()
         memory = _figures.memory_limit()
-        jobs = [
-            {"job_id": job.job_id, "job_name": job.name, "duration_s": round(job.duration_s, 3)}
-            for job in list(self.active.values())[:_MAX_MEASURED_ITEMS]
-        ]
         data = {
             "active_jobs": len(self.active),
-            "jobs": jobs,
+            "jobs": [_entry(job) for job in self._listed()],
             "cpu_s": round(used.cpu_s, 3),
             "memory_rss_bytes": used.rss_bytes,
             "memory_used_bytes": memory.used_bytes,
@@ -359,9 +361,16 @@ class Pipeline:
             "network_transmit_bytes": used.network_transmit_bytes,
         }
         data = {name: value for name, value in data.items() if value is not None}
-        # Also here: the journal's first file, which says it too, may be deleted before it is read.
-        fields = {"service": self.config.service, **self._tenancy("{}_id"), **self.base}
-        self.emit(fields, "worker.heartbeat", "info", f"{len(self.active)} active jobs", data)
+        self._say("worker.heartbeat", f"{len(self.active)} active jobs", data)
+
+    def _listed(self) -> list[Job]:
+        """The active jobs that this heartbeat lists: all, or as many of them as have their turn."""
+        jobs = list(self.active.values())
+        if len(jobs) <= _MOST_LISTED:
+            return jobs
+        begin = self._turn % len(jobs)
+        self._turn = begin + _MOST_LISTED
+        return (jobs[begin:] + jobs[:begin])[:_MOST_LISTED]
 
     def _maintain(self) -> None:
         self.journal.maintain()
@@ -412,6 +421,18 @@ class Pipeline:
         """In a forked child: this is the parent's; keep off everything but its open files."""
         _bus.bus.after_fork()
         self.journal.abandon()
+
+
+def _entry(job: Job) -> dict[str, Any]:
+    """What a heartbeat says of a job: which run of it runs here, and since when."""
+    found = {
+        "job_id": job.job_id,
+        "job_name": job.name,
+        "service": job.service,
+        "attempt": job.attempt,
+        "duration_s": round(job.duration_s, 6),
+    }
+    return {**found, "span_id": job.span_id} if job.span_id else found
 
 
 def _present() -> Pipeline | None:

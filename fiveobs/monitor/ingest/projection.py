@@ -407,12 +407,12 @@ class Projection:
                 return
         elif job is None or (attempt := job.last_of(worker.worker_key)) is None:  # type: ignore[assignment]
             return
+        attempt.is_changed = True
+        self.touched[job.job_key] = job
         if attempt.status not in FINAL:
             attempt.live(self.rows.order_us)
             attempt.settle()
-            attempt.is_changed = True
-            job.follow(attempt)
-            self.touched[job.job_key] = job
+        job.follow(attempt)
 
 
 #: The events that say which worker runs an attempt.
