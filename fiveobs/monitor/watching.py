@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +29,8 @@ _INTERVAL_S = 1.0
 _KEPT_S = 15.0
 #: As much of the end of a journal is looked at for a whole line.
 _TAIL_BYTES = 64 * 1024
+#: Values of one ``IN (…)``.
+_MOST_IN = 500
 #: A segment of a journal and an offset in it.
 _Place = tuple[int, int]
 
@@ -88,14 +90,24 @@ class IngestWatch:
         Raises:
             sqlalchemy.exc.OperationalError: The store cannot be reached.
         """
-        with self._store.reading() as connection:
-            places = _places(connection)
+        places = self._places(self._waiting)
         self._waiting = {
             stem: end for stem, end in self._waiting.items() if self._waits(stem, end, places)
         }
         if not self._waiting:
             self._noted_at = self._clock()
-            self._waiting = _unread(self._folder, places)
+            files = segment_files(self._folder)
+            self._waiting = _unread(files, self._places({stem for stem, _, _ in files}))
+
+    def _places(self, stems: Collection[str]) -> dict[str, _Place]:
+        """How far journals are in the store; of the workers there, only those that are asked for.
+
+        A store knows many more workers than there are journals left.
+        """
+        if not stems:
+            return {}
+        with self._store.reading() as connection:
+            return _places(connection, list(stems))
 
     def _waits(self, stem: str, end: _Place, places: Mapping[str, _Place]) -> bool:
         # A file that was deleted will never be read, so nothing waits in it.
@@ -103,17 +115,23 @@ class IngestWatch:
         return is_there and places.get(stem, (1, 0)) < end
 
 
-def _places(connection: Connection) -> dict[str, _Place]:
+def _places(connection: Connection, stems: Sequence[str]) -> dict[str, _Place]:
     columns = (workers.c.stem, workers.c.segment, workers.c.offset_bytes)
     return {
-        stem: (segment, offset) for stem, segment, offset in connection.execute(select(*columns))
+        stem: (segment, offset)
+        for start in range(0, len(stems), _MOST_IN)
+        for stem, segment, offset in connection.execute(
+            select(*columns).where(workers.c.stem.in_(stems[start : start + _MOST_IN]))
+        )
     }
 
 
-def _unread(folder: Path, places: Mapping[str, _Place]) -> dict[str, _Place]:
+def _unread(
+    files: Iterable[tuple[str, int, Path]], places: Mapping[str, _Place]
+) -> dict[str, _Place]:
     """How far each journal reaches that is not all in the store."""
     found: dict[str, _Place] = {}
-    for stem, number, path in segment_files(folder):
+    for stem, number, path in files:
         segment, offset = places.get(stem, (1, 0))
         if number >= segment:
             end = _end_of_lines(path, offset if number == segment else 0)

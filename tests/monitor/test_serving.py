@@ -305,6 +305,32 @@ def test_a_file_that_was_deleted_does_not_count_as_lag(store: Store, fiveobs_hom
     assert watch.lag_s == 0.0
 
 
+def test_workers_whose_journals_are_gone_cost_a_look_nothing(
+    store: Store, fiveobs_home: Path
+) -> None:
+    """Of thirty thousand that the store knows only those with files are read."""
+    path = write_segment(fiveobs_home, "host-1-1", 1, line(1))
+    take_in(store, "host-1-1", path.stat().st_size)
+    watch = IngestWatch(store, fiveobs_home / "journal")
+
+    def seconds() -> float:
+        began = time.process_time()
+        for _ in range(20):
+            watch.step()
+        return time.process_time() - began
+
+    seconds()
+    few = seconds()
+    ended = [(key, f"host-{key}-1") for key in range(2, 30_002)]
+    with store.writing() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO workers (worker_key, stem, project_key, stopped_at_us) "
+            "VALUES (?, ?, 1, 1)",
+            ended,
+        )
+    assert seconds() < 5 * few
+
+
 def test_a_figure_whose_source_fails_is_left_out(store: Store) -> None:
     """Absent rather than wrong; the others are there."""
     figures = Figures()
