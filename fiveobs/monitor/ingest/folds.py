@@ -54,8 +54,8 @@ def _received(
     rows: Rows, job: JobState, attempt: AttemptState, at: int, record: Record, data: dict[str, Any]
 ) -> None:
     if attempt.received_at_us is None or at < attempt.received_at_us:
-        job.originate("received_at_us", attempt.received_at_us, at)
-        attempt.received_at_us = at
+        before, attempt.received_at_us = attempt.received_at_us, at
+        job.originate("received_at_us", before, at)
     is_late = attempt.started_at_us is not None or attempt.status in FINAL
     _describe(job, attempt, data, is_late=is_late)
     _need(rows, job, at, data)
@@ -69,8 +69,8 @@ def _started(
     is_listed = span_id is not None and span_id == attempt.span_id  # by a heartbeat, before
     if before is not None and before <= at and not is_listed:
         return  # the same attempt, begun again: it counts from its first beginning
-    job.originate("started_at_us", before, at)
     attempt.started_at_us = at
+    job.originate("started_at_us", before, at)
     attempt.span_id = span_id
     attempt.trace_id = cut(record.get("trace_id"))
     if data:

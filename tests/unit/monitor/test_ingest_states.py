@@ -323,10 +323,13 @@ def test_a_job_whose_beginning_was_not_read_runs_where_a_heartbeat_lists_it() ->
 
 def test_what_a_job_says_of_its_beginning_is_better_than_what_a_heartbeat_says() -> None:
     """A heartbeat may be written between a job's beginning and its first line."""
-    begun = (1, record(1, "job.started", stages=["a"]) | {"span_id": "aa"})
+    described = {"span_id": "aa", "service": "other", "parent_job_id": "p"}
+    begun = (1, record(1, "job.started", stages=["a"]) | described)
     listed = (1, beat(1.001, duration_s=0.002))
     one, other = folded(begun, listed), folded(listed, begun)
-    for found in (one.job.attempts[1], other.job.attempts[1]):
+    for fold in (one, other):
+        assert (fold.job.parent_job_id, fold.job.kind_key) == ("p", Names().kind(1, "other", ""))
+        found = fold.job.attempts[1]
         assert found.started_at_us == to_us(begun[1]["timestamp"])
         assert (found.planned_stages, found.runs) == ('["a"]', 1)
 
