@@ -248,8 +248,7 @@ attempts = Table(
     text("lost_cause"),
     text("lost_details"),
     #: What the job said of its next attempt.
-    text("retry_reason"),
-    number("retry_delay_s"),
+    *(text("retry_reason"), number("retry_delay_s")),
     Index(None, "trace_id"),
     Index(None, "worker_key", "status"),
 )
