@@ -139,7 +139,8 @@ def test_what_is_no_progress(house: House, event_type: str, data: dict[str, Any]
     monitor = house.monitor()
     for number in range(60):
         house.say("now", BEGIN_S + 10 * number, event_type, **data)
-        house.look(monitor, at_s=BEGIN_S + 10 * number)
+        if number % 10 == 9:
+            house.look(monitor, at_s=BEGIN_S + 10 * number)
     assert house.changes() == [STUCK]
 
 
