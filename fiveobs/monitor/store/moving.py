@@ -141,7 +141,8 @@ def longest_gap_s(connection: Connection, kind_key: int, most: int, least: int) 
         connection: A transaction.
         kind_key: Of which kind.
         most: How many runs are looked at, at most.
-        least: ``None`` if there are fewer. Time in which a run was paused does not count.
+        least: ``None`` if there are fewer. Time in which a run was paused does not count, nor does
+            that between two runs under the same id and number.
     """
     runs = (
         select(jobs.c.job_key)
@@ -156,8 +157,13 @@ def longest_gap_s(connection: Connection, kind_key: int, most: int, least: int) 
     run, order = (changes.c.job_key, changes.c.attempt), changes.c.event_key
     began_us = func.lag(changes.c.at_us).over(partition_by=run, order_by=order)
     after = func.lag(changes.c.event_type).over(partition_by=run, order_by=order)
-    gaps = select((changes.c.at_us - began_us).label("gap_us"), after.label("after")).subquery()
-    longest = select(func.max(gaps.c.gap_us)).where(gaps.c.after != "job.paused")
+    gaps = select(
+        (changes.c.at_us - began_us).label("gap_us"),
+        *(after.label("after"), changes.c.event_type.label("until")),
+    ).subquery()
+    longest = select(func.max(gaps.c.gap_us)).where(
+        gaps.c.after != "job.paused", gaps.c.until != "job.started"
+    )
     gap_us = connection.execute(longest).scalar()
     return None if gap_us is None else gap_us / _US
 

@@ -255,6 +255,18 @@ def test_time_that_a_run_was_paused_is_not_usual(house: House) -> None:
     assert house.changes() == [STUCK]
 
 
+def test_time_between_two_runs_under_one_id_is_not_usual(house: House) -> None:
+    """A job that is called the same each night does not stand still all day."""
+    for number in range(5):
+        for night in range(2):
+            at_s = number * 100.0 + night * 5_000.0
+            house.say(f"nightly-{number}", at_s, "job.started")
+            house.say(f"nightly-{number}", at_s + 30, "job.completed", status="completed")
+    house.say("now", BEGIN_S, "job.started")
+    house.look(house.monitor(), at_s=BEGIN_S + 100)
+    assert house.changes() == [STUCK]
+
+
 def test_a_stuck_job_that_ends_is_forgotten(house: House) -> None:
     """Its end says what there is to say; the trail notes it."""
     house.past()
