@@ -13,8 +13,9 @@ Comments on a page that the reader does not see say what happens meanwhile:
 
 The pages name the usual ports; a test takes free ones and puts the usual ones back into outputs.
 The id after ``fiveobs find`` on a page stands for that of the job that has ended last.
-Fluent Bit is in no package registry. The Forward server of @fluent-org/logger and our receiver for
-its HTTP input, which was modelled on the real one, stand in for it.
+Fluent Bit is in no package registry. The Forward server of @fluent-org/logger, our receiver for its
+HTTP input, which was modelled on the real one, and a reader that does what our configuration asks
+of its tail input stand in for it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -37,12 +39,17 @@ import pytest
 from tests.peers.harness.collector import Collector
 from tests.peers.harness.fluent_server import FluentServer
 from tests.peers.harness.program import until
+from tests.peers.harness.tailer import Tailer
 from tests.support.receivers import FluentHttpReceiver, OtlpReceiver, SentryReceiver
+from tests.support.workers import events
 
 pytestmark = pytest.mark.peer
 
 ROOT = Path(__file__).resolve().parents[2]
 HOWTO = ROOT / "docs" / "howto"
+
+#: What of a journal is no log record.
+_NOT_LOGS = {"metric", "span", "envelope"}
 
 #: Everything on the pages that is shown and not run here, because it needs containers, a program
 #: that is in no registry, or the reader's own backend.
@@ -370,11 +377,23 @@ def _sentry(stage: Stage, stack: ExitStack) -> None:
     }
 
 
+def _tail(stage: Stage, _stack: ExitStack) -> None:
+    def read() -> None:
+        home = stage.folder / "home"
+        logs = [each for each in events(home) if each["event_type"] not in _NOT_LOGS]
+        tailed = Tailer(home, stage.folder / "tail.db").look()
+        assert Counter(each.record["id"] for each in tailed) == Counter(each["id"] for each in logs)
+        assert len(tailed) == 15  # as the page says of events: three runs of five each
+
+    stage.actions["read the journal by tail"] = read
+
+
 _PROGRAMS: dict[str, Callable[[Stage, ExitStack], None]] = {
     "collector": _collector,
     "forward": _forward,
     "http": _http,
     "sentry": _sentry,
+    "tail": _tail,
 }
 
 
@@ -385,7 +404,7 @@ _PROGRAMS: dict[str, Callable[[Stage, ExitStack], None]] = {
     ("name", "programs"),
     [
         ("send-to-an-opentelemetry-collector", ["collector"]),
-        ("send-logs-through-fluent-bit", ["forward", "http"]),
+        ("send-logs-through-fluent-bit", ["forward", "http", "tail"]),
         ("errors-in-sentry", ["sentry"]),
         ("when-a-destination-is-down", ["collector"]),
     ],

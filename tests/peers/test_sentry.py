@@ -250,7 +250,10 @@ def test_no_local_variable_leaves(ran: Ran) -> None:
 
 
 def test_a_cron_job_checks_in_and_out(spotlight: Spotlight, fiveobs_home: Path) -> None:
-    """examples/cron_job.py, once well and once not: status, duration, schedule, and the error."""
+    """examples/cron_job.py, once well and once not: status, duration, schedule, and the error.
+
+    sentry-relay has no function for check-ins: nobody but this test judges them.
+    """
     variables = settings(spotlight, FIVEOBS_HOME=str(fiveobs_home))
     run_example("cron_job.py", **variables)
     run_example("cron_job.py", "--fail", code=1, **variables)

@@ -26,7 +26,7 @@ __all__ = ["AVAILABLE", "complaints", "complaints_about", "complaints_in_journal
 
 #: Whether there is a normalizer here; without it there are no complaints.
 AVAILABLE = importlib.util.find_spec("sentry_relay") is not None
-#: The kinds of item that it knows.
+#: The kinds of item that it knows; sentry-relay has no function for check-ins.
 _NORMALIZED = frozenset({"event", "transaction"})
 _ENVELOPE_LINE = b'"event_type":"envelope"'
 
