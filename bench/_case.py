@@ -36,6 +36,15 @@ class Plan:
     flush_first: bool = True
     #: The last of every so many jobs fails; 0: none does.
     fail_every: int = 0
+    #: How traces and metrics travel: ``http`` or ``grpc``.
+    otlp: str = "http"
+    #: How logs travel: ``forward``, or ``http`` as to Fluent Bit's HTTP input.
+    logs: str = "forward"
+
+    @property
+    def logs_sink(self) -> str:
+        """The receiver of the logs."""
+        return "fluent_http" if self.logs == "http" else "forward"
 
     @property
     def all_jobs(self) -> int:

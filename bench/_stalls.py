@@ -8,9 +8,11 @@ interpreter's lock or a disk. That is the most that a library can have caused.
 
 The holder of the interpreter's lock may itself have lost its processor meanwhile, to other
 programs. So the run delays of the process's other threads are read, too: *ours* is what remains of
-*blocked* when they are subtracted. Counters are read outside of the timed region, without letting
-go of the interpreter's lock, before every job and again after those that took ``SUSPECT_US``.
-Without ``schedstat`` (macOS) run delays count as zero, so that everything seems to be ours.
+*blocked* when they are subtracted. A *stall* is *ours* and the CPU time together: what runs in the
+job's thread, garbage collection included, holds the job up just as well. Counters are read outside
+of the timed region, without letting go of the interpreter's lock, before every job and again after
+those that took ``SUSPECT_US``. Without ``schedstat`` (macOS) run delays count as zero, so that
+everything seems to be ours.
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ class Stall:
     blocked_us: float
     #: Of that, what the other threads' own want of a processor does not explain.
     ours_us: float
+    #: What we have cost the job, whose own body is empty: `ours_us` and `cpu_us`.
+    stall_us: float
     #: Garbage collection inside the job; part of ``cpu_us``.
     gc_us: float
 
@@ -178,6 +182,7 @@ def _stall(
         run_delay_us=mine_ns / 1e3,
         blocked_us=blocked_ns / 1e3,
         ours_us=max(0, blocked_ns - others_ns) / 1e3,
+        stall_us=(max(0, blocked_ns - others_ns) + cpu_ns) / 1e3,
         gc_us=gc_ns / 1e3,
     )
 

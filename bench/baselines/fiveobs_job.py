@@ -24,13 +24,16 @@ def environment(plan: Plan) -> dict[str, str]:
     home = {"FIVEOBS_HOME": plan.home}
     if plan.case == "fiveobs-unconfigured":
         return home
+    is_grpc = plan.otlp == "grpc"
+    logs, otlp = plan.sinks[plan.logs_sink], plan.sinks["otlp"]
     variables = {
         **home,
-        "FLUENT_BIT_HOST": plan.sinks["forward"]["host"],
-        "FLUENT_BIT_PORT": str(plan.sinks["forward"]["port"]),
+        "FLUENT_BIT_HOST": logs["host"],
+        "FLUENT_BIT_PORT": str(logs["port"]),
+        "FLUENT_BIT_PROTOCOL": plan.logs,
         "DISABLE_FLUENT_BIT_LOGGING": "false",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": plan.sinks["otlp"]["endpoint"],
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp["grpc_endpoint" if is_grpc else "endpoint"],
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc" if is_grpc else "http/protobuf",
         "OTEL_SERVICE_NAME": SERVICE,
         "OTEL_METRICS_EXPORTER": "otlp",
         "METRICS_COLLECTION_INTERVAL": "30s",
@@ -88,7 +91,7 @@ def _expected(plan: Plan) -> dict[str, float]:
         return {"local.journal_lines": plan.all_jobs * _EVENTS_PER_JOB}
     lines = _EVENTS_PER_JOB + (2 if plan.case == "fiveobs-two-logs" else 0)
     expected: dict[str, float] = {
-        "forward.records": plan.all_jobs * lines,
+        f"{plan.logs_sink}.records": plan.all_jobs * lines,
         "otlp.metric_totals.jobs.processed": plan.all_jobs,
         "otlp.metric_totals.job.duration": plan.all_jobs,
     }
