@@ -12,6 +12,8 @@ PYTHON ?=
 ARGS ?=
 # How often `make repeat` runs what it repeats.
 TIMES ?= 10
+# A file of exact versions for pip to keep to, as CI does: `make test CONSTRAINTS=constraints.txt`.
+CONSTRAINTS ?=
 
 VENV := .venv
 BENCH_VENV := .venv-bench
@@ -46,15 +48,17 @@ echo "making $(1) with $$($$found --version)"; \
 endef
 
 # $(call pip-install,FOLDER,WHAT); a comma in WHAT would end it: write $(COMMA).
+# What the benchmarks are compared with has bounds of its own.
 COMMA := ,
 define pip-install
 @echo "installing $(2) into $(1)"
-@$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
+@$(1)/bin/python -m pip install --quiet --disable-pip-version-check \
+  $(if $(filter $(BENCH_VENV),$(1)),,$(addprefix -c ,$(CONSTRAINTS))) $(2)
 endef
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: $(VENV)/.ready-demo ## see all five tracks at work and ask the monitor, with local receivers only
@@ -119,10 +123,27 @@ format: $(VENV)/.ready-check ## let ruff format the code and mend what it can
 bench: $(BENCH_VENV)/.ready ## measure what a job pays, beside other libraries (ARGS="--rounds 1")
 	$(BENCH_VENV)/bin/python bench/overhead.py $(ARGS)
 
+.PHONY: bench-outage
+bench-outage: $(BENCH_VENV)/.ready ## measure what a job pays while its destinations fail (ARGS="--rounds 1")
+	$(BENCH_VENV)/bin/python bench/outage.py $(ARGS)
+
 .PHONY: docs
 docs: $(VENV)/.ready-demo ## write docs/reference anew from the code, and check every link
 	@if [ -f docs/reference/generate.py ]; then $(RUN) docs/reference/generate.py; fi
 	$(RUN) docs/check_links.py
+
+.PHONY: constraints
+constraints: ## write constraints.txt, the versions that CI tests with, anew from what is newest now
+	rm -rf $(WHEEL_VENV)
+	$(call make-venv,$(WHEEL_VENV))
+	$(MAKE) --no-print-directory CONSTRAINTS= constraints-installed
+	{ sed -n '/^#/p' constraints.txt; $(WHEEL_VENV)/bin/python -m pip freeze --exclude-editable; } > constraints.new
+	mv constraints.new constraints.txt
+	rm -rf $(WHEEL_VENV)
+
+.PHONY: constraints-installed
+constraints-installed:
+	$(call pip-install,$(WHEEL_VENV),-e '.[all]' --group check --group peers --group build)
 
 .PHONY: build
 build: $(VENV)/.ready-build ## build the wheel and the sdist, and try the wheel in a fresh environment

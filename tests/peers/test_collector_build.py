@@ -1,13 +1,14 @@
-"""Building the Collector: what it says when it cannot."""
+"""Building the Collector and compose's loader: what it says when it cannot."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.peers.harness import collector
+from tests.peers.harness import collector, compose, go
 
 pytestmark = pytest.mark.peer
 
@@ -25,14 +26,31 @@ def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setattr(collector, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(compose, "_BINARY", tmp_path / "cache" / "compose-load")
     return folder
 
 
-def test_a_go_that_is_too_old_is_named(bin_folder: Path) -> None:
+@pytest.mark.parametrize("built", [collector, compose])
+def test_a_go_that_is_too_old_is_named(bin_folder: Path, built: Any) -> None:
     """The message has the version that is there and the one that is needed."""
     program(bin_folder, "go", "echo go version go1.21.4 linux/amd64")
-    with pytest.raises(RuntimeError, match=r"Go 1\.26 or later; .*go1\.21\.4"):
-        collector.install()
+    with pytest.raises(RuntimeError, match=r"Go 1\.26 or later is needed.*go1\.21\.4"):
+        built.install()
+
+
+def test_the_go_of_its_own_installer_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no path leads to it, compose's loader is built with it, too."""
+    usual = tmp_path / "usual"
+    usual.mkdir()
+    made = 'case $1 in version) echo "go version go1.99.0";; build) echo made > built;; esac'
+    program(usual, "go", made)
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir()
+    monkeypatch.setenv("PATH", str(nowhere))
+    monkeypatch.setattr(go, "_USUAL_FOLDER", str(usual))
+    assert compose.install().read_text() == "made\n"
 
 
 def test_a_failed_build_leaves_nothing_behind(bin_folder: Path, tmp_path: Path) -> None:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from tests.peers.harness.go import find_go, go_environment
 from tests.peers.harness.program import CACHE, HOST, Program, absent, answers, fetch, free_port
 
 __all__ = ["CONFIG_FOLDER", "Collector", "Sample", "binary", "install", "samples"]
@@ -26,8 +25,6 @@ __all__ = ["CONFIG_FOLDER", "Collector", "Sample", "binary", "install", "samples
 CONFIG_FOLDER = Path(__file__).resolve().parents[3] / "collector-config"
 MANIFEST = CONFIG_FOLDER / "otelcol-builder.yaml"
 _PROGRAM = "otelcol-fiveobs"
-#: The oldest Go that the modules of the manifest compile with.
-_OLDEST_GO = (1, 26)
 _REMEDY = "python -m tests.peers.harness.install (Go 1.26 or later, some minutes)"
 #: How much of a failed build's output goes into the message.
 _TAIL_CHARS = 3_000
@@ -58,7 +55,7 @@ def install() -> Path:
     program.parent.parent.mkdir(parents=True, exist_ok=True)
     with _locked(program.parent.with_suffix(".lock")):
         if not program.exists():
-            _build(program.parent, _go())
+            _build(program.parent, find_go())
     return program
 
 
@@ -83,24 +80,12 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _go() -> str:
-    found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-    if found is None:
-        raise RuntimeError("the Collector is built with Go 1.26 or later, and there is no go here")
-    version = subprocess.run([found, "version"], capture_output=True, text=True, check=True).stdout
-    number = re.search(r"go(\d+)\.(\d+)", version)
-    if number is None or (int(number[1]), int(number[2])) < _OLDEST_GO:
-        raise RuntimeError(f"the Collector is built with Go 1.26 or later; {found}: {version}")
-    return found
-
-
 def _build(target: Path, go: str) -> None:
     """Build beside the target and rename, so that half a build is never taken for a whole one."""
     release = yaml.safe_load(MANIFEST.read_text())["dist"]["version"]
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="building-") as folder:
         output = Path(folder, "build")
-        environment = os.environ | {"GOBIN": folder, "dist.output_path": str(output)}
-        environment["PATH"] = os.pathsep.join((str(Path(go).parent), os.environ["PATH"]))
+        environment = go_environment(go, GOBIN=folder) | {"dist.output_path": str(output)}
         builder = f"go.opentelemetry.io/collector/cmd/builder@v{release}"
         _run([go, "install", builder], environment)
         _run([str(Path(folder, "builder")), f"--config={MANIFEST}"], environment)

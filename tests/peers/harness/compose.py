@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.peers.harness.go import find_go, go_environment
 from tests.peers.harness.program import CACHE, absent
 
 __all__ = ["ComposeError", "install", "load"]
@@ -62,13 +63,14 @@ class ComposeError(Exception):
 def install() -> Path:
     """Build the program unless it is there; its path. Needs Go and, the first time, the network."""
     if not _BINARY.exists():
+        go = find_go()
         folder = _BINARY.parent / "source"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "main.go").write_text(_SOURCE, encoding="utf-8")
-        _go(folder, "mod", "init", "compose-load")
-        _go(folder, "get", f"{_MODULE}/cli@{_VERSION}")
-        _go(folder, "build", "-o", "built", ".")
+        _run(go, folder, "mod", "init", "compose-load")
+        _run(go, folder, "get", f"{_MODULE}/cli@{_VERSION}")
+        _run(go, folder, "build", "-o", "built", ".")
         (folder / "built").replace(_BINARY)
     return _BINARY
 
@@ -96,12 +98,11 @@ def load(folder: Path, name: str = "docker-compose.yaml") -> dict[str, Any]:
     return project
 
 
-def _go(folder: Path, *arguments: str) -> None:
-    environment = {**os.environ, "GOFLAGS": "-buildvcs=false -mod=mod", "GO111MODULE": "on"}
+def _run(go: str, folder: Path, *arguments: str) -> None:
     done = subprocess.run(
-        ["go", *arguments],
+        [go, *arguments],
         cwd=folder,
-        env=environment,
+        env=go_environment(go, GOFLAGS="-buildvcs=false -mod=mod", GO111MODULE="on"),
         capture_output=True,
         text=True,
         timeout=_BUILD_TIMEOUT_S,
