@@ -1,4 +1,8 @@
-"""The real Prometheus under ``collector-config/prometheus.yaml``, its rules included."""
+"""The real Prometheus under ``collector-config/prometheus.yaml``, its rules included.
+
+It is Debian's, 2.42 on Debian 12; ``docker-compose.yaml`` runs a 3.x, and what that does otherwise
+is not tested: it is in no package registry.
+"""
 
 from __future__ import annotations
 
