@@ -104,3 +104,4 @@ def test_the_api_is_what_its_document_says(
     assert 'status="202"' in figures or not is_known
     asked, selected = (int(re.search(rf"{word}: +(\d+)", said)[1]) for word in WORDS)  # type: ignore[index]
     assert asked == selected > 20
+    sys.stdout.write(f"\n{re.findall(r'[0-9]+ generated.*', said)}\n")

@@ -24,6 +24,7 @@ from fiveobs.monitor.api import (
     live,
     openapi,
     problems,
+    refusing,
     subscribed,
     subscriptions,
     tracking,
@@ -86,6 +87,7 @@ def create_app(
         setattr(app.state, name, value)
     app.state.figures = figures
     problems.install(app)
+    refusing.install(app)
     for router in _ROUTERS:
         app.include_router(router)
     return app

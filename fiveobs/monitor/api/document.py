@@ -16,7 +16,7 @@ from fiveobs.monitor.api.routes import role_of, routes_of
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["WEBSOCKETS", "describe", "operations"]
+__all__ = ["WEBSOCKETS", "Document", "describe", "of_route", "operations"]
 
 Document: TypeAlias = dict[str, Any]
 
@@ -63,7 +63,7 @@ _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
 def describe(app: FastAPI) -> Document:
-    """The document; made once."""
+    """The document; made once, which takes a while."""
     if app.openapi_schema is None:
         document = _made(app, list(app.routes), tags=_tags(app))
         document["servers"] = [{"url": "/"}]
@@ -78,6 +78,21 @@ def describe(app: FastAPI) -> Document:
             examples.add(operation)
         app.openapi_schema = _with_whole_bounds(document)
     return app.openapi_schema
+
+
+def of_route(route: Any, method: str | None) -> tuple[Document, Document]:
+    """The document of one route alone, which is quickly made, and its operation.
+
+    Args:
+        route: The route.
+        method: In capitals; ``None`` for a WebSocket.
+    """
+    found = _as_request(route, None) if method is None else route
+    made = get_openapi(title="fiveobs", version="", routes=[found])
+    document = _with_whole_bounds(made)
+    operation = document["paths"].get(route.path_format, {}).get((method or "get").lower(), {})
+    _simplify(operation)
+    return document, operation
 
 
 def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -158,7 +173,7 @@ def _say_roles(app: FastAPI, document: Document) -> None:
 
 def _simplify(operation: dict[str, Any]) -> None:
     """Answers in order, and a parameter that may be left out is left out and never null."""
-    operation["responses"] = dict(sorted(operation["responses"].items()))
+    operation["responses"] = dict(sorted(operation.get("responses", {}).items()))
     for each in operation.get("parameters", ()):
         kinds = [kind for kind in each["schema"].get("anyOf", ()) if kind.get("type") != "null"]
         if len(kinds) == 1:

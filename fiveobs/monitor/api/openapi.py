@@ -24,13 +24,13 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/openapi.json")
-async def get_document(request: Request) -> Response:
+def get_document(request: Request) -> Response:
     """The OpenAPI document."""
     return Response(orjson.dumps(describe(request.app)), media_type="application/json")
 
 
 @router.get("/docs")
-async def get_page(request: Request) -> HTMLResponse:
+def get_page(request: Request) -> HTMLResponse:
     """The OpenAPI document, to read."""
     policy = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors 'none'"
     return HTMLResponse(_page(describe(request.app)), headers={"Content-Security-Policy": policy})

@@ -11,7 +11,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -19,7 +18,6 @@ from starlette.responses import Response
 
 from fiveobs._report import report
 from fiveobs.monitor.api.routes import methods_of_path
-from fiveobs.monitor.api.valid import operation_of, schema_of, valid
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MEDIA_TYPE",
+    "MOST_ERRORS",
     "RESPONSES",
     "SCHEMA",
     "ProblemError",
@@ -35,6 +34,8 @@ __all__ = [
     "install",
     "invalid",
     "problem",
+    "sentence",
+    "shown",
     "unknown_parameters",
     "unreachable",
 ]
@@ -47,9 +48,7 @@ _SHOWN_CHARS = 200
 _MOST_DIGITS = 15
 #: Parts of names whose values are not repeated.
 _SECRET = ("token", "secret", "password", "authorization", "credential", "key")
-_MOST_ERRORS = 50
-#: Kinds of errors whose message was written for whoever asks.
-_OURS = frozenset({"value_error", "assertion_error", "missing_here"})
+MOST_ERRORS = 50
 
 #: What a problem looks like, for the OpenAPI document.
 SCHEMA: dict[str, Any] = {
@@ -148,9 +147,9 @@ def invalid(where: str, name: str, value: object, valid: str) -> ProblemError:
         value: What was sent.
         valid: What would be valid, as the end of the sentence "valid is …".
     """
-    shown = _shown(name, value)
-    error = {"in": where, "name": name, "value": shown, "detail": valid}
-    return ProblemError(422, f"{name}: {shown!r} cannot be used: {valid}", errors=[error])
+    told = shown(name, value)
+    error = {"in": where, "name": name, "value": told, "detail": valid}
+    return ProblemError(422, f"{name}: {told!r} cannot be used: {valid}", errors=[error])
 
 
 def unknown_parameters(names: Sequence[str], known: Sequence[str]) -> ProblemError:
@@ -162,8 +161,8 @@ def unknown_parameters(names: Sequence[str], known: Sequence[str]) -> ProblemErr
     """
     valid_are = f"valid are {', '.join(known)}" if known else "this has none"
     detail = f"there is no such parameter: {valid_are}"
-    errors = [{"in": "query", "name": name, "detail": detail} for name in names[:_MOST_ERRORS]]
-    return ProblemError(422, "; ".join(map(_sentence, errors[:5])), errors=errors)
+    errors = [{"in": "query", "name": name, "detail": detail} for name in names[:MOST_ERRORS]]
+    return ProblemError(422, "; ".join(map(sentence, errors[:5])), errors=errors)
 
 
 def problem(
@@ -189,11 +188,9 @@ def unreachable(error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of an application answered as a problem."""
+    """Have what routes raise answered as a problem; what FastAPI does is for `refusing`."""
     app.router.default = _not_found
     app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(RequestValidationError, _wrong)
-    app.add_exception_handler(WebSocketRequestValidationError, _wrong)
     for kind in (OperationalError, InterfaceError, PoolTimeoutError):
         app.add_exception_handler(kind, _unreachable)
 
@@ -217,70 +214,24 @@ async def _refused(connection: HTTPConnection, error: Any) -> Response:
 
 def _more_than_the_title(connection: HTTPConnection, headers: Mapping[str, str]) -> str:
     """What to say where the framework only has the status to say."""
-    path = str(_shown("path", connection.url.path))
+    path = str(shown("path", connection.url.path))
     if "Allow" in headers:
         method = connection.scope.get("method")
         return f"{method} cannot be used on {path!r}: valid are {headers['Allow']}"
     return f"there is no {path!r}: /docs has all paths"
 
 
-async def _wrong(connection: HTTPConnection, error: Any) -> Response:
-    document = connection.app.openapi()
-    path = getattr(connection.scope.get("route"), "path_format", "")
-    operation = operation_of(document, path, connection.scope.get("method"))
-    found = [_error(document, operation, each) for each in error.errors()[:_MOST_ERRORS]]
-    return problem(422, "; ".join(map(_sentence, found[:5])), errors=found)
-
-
 async def _unreachable(_request: HTTPConnection, error: Exception) -> Response:
     return unreachable(error)
 
 
-def _error(
-    document: Mapping[str, Any], operation: Mapping[str, Any], found: Mapping[str, Any]
-) -> dict[str, Any]:
-    """One error of pydantic's in our words."""
-    where, *path = loc = found["loc"] or ("body",)
-    name = ".".join(map(str, path)) or "body"
-    if found["type"] == "json_invalid":
-        reason = found.get("ctx", {}).get("error", "")
-        return {"in": "body", "name": "body", "detail": f"valid is JSON: {reason}".rstrip(": ")}
-    if found["type"] == "extra_forbidden":
-        detail = _no_such_field(schema_of(document, operation, loc[:-1]))
-    else:
-        schema = schema_of(document, operation, loc)
-        detail = _detail(found, valid(document, schema) if schema else "")
-    error = {"in": where, "name": name, "detail": detail}
-    if not found["type"].startswith("missing"):
-        error["value"] = _shown(name, found.get("input"))
-    return error
-
-
-def _no_such_field(parent: Mapping[str, Any] | None) -> str:
-    names = ", ".join((parent or {}).get("properties", ()))
-    return f"there is no such field: valid are {names}" if names else "there is no such field"
-
-
-def _detail(found: Mapping[str, Any], would_be_valid: str) -> str:
-    """What is wrong, and what would be valid: a validator of ours has said so itself."""
-    kind = found["type"]
-    if kind in _OURS or not would_be_valid:
-        return _plain(found["msg"])
-    return f"it is missing: {would_be_valid}" if kind == "missing" else would_be_valid
-
-
-def _plain(message: str) -> str:
-    for beginning in ("Value error, ", "Assertion failed, "):
-        message = message.removeprefix(beginning)
-    return message[:1].lower() + message[1:]
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
+def sentence(error: Mapping[str, Any]) -> str:
+    """One of the errors of a problem, for its detail."""
     value = f" {error['value']!r} cannot be used:" if "value" in error else ""
     return f"{error['name']}:{value} {error['detail']}"
 
 
-def _shown(name: str, value: object) -> object:
+def shown(name: str, value: object) -> object:
     """A value as far as it can be repeated: short, and no secret."""
     if any(part in name.lower() for part in _SECRET):
         return "***"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-__all__ = ["in_words", "operation_of", "resolved", "schema_of", "valid"]
+__all__ = ["in_words", "resolved", "schema_of", "valid"]
 
 Schema: TypeAlias = Mapping[str, Any]
 _REF = "#/components/schemas/"
@@ -17,21 +17,6 @@ _NOUNS = {
     "number": "numbers",
     "None": "any values",
 }
-
-
-def operation_of(document: Schema, path: str, method: str | None) -> Schema:
-    """An operation; empty if there is none.
-
-    Args:
-        document: The OpenAPI document.
-        path: The route's, with its parameters in braces.
-        method: In capitals; ``None`` for a WebSocket.
-    """
-    if method is None:
-        found: Schema = document.get("x-fiveobs-websockets", {}).get(path, {})
-    else:
-        found = document["paths"].get(path, {}).get(method.lower(), {})
-    return found
 
 
 def schema_of(document: Schema, operation: Schema, loc: Sequence[int | str]) -> Schema | None:
