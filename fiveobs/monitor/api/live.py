@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, WebSocket
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STREAM",
+    "Last",
     "LastEvent",
     "TheHub",
     "begin",
@@ -156,6 +157,14 @@ def _types(given: list[str]) -> tuple[str, ...]:
     return tuple(sorted(set(found)))
 
 
+class Last(NamedTuple):
+    """The event after which to go on, and the parameter that says so."""
+
+    key: int
+    where: str
+    name: str
+
+
 def last_event(
     last_event_id: Annotated[
         str | None,
@@ -170,14 +179,14 @@ def last_event(
         str | None,
         Header(alias="Last-Event-ID", max_length=64, description="Go on after this event"),
     ] = None,
-) -> int | None:
+) -> Last | None:
     """The place after which to go on. The header is newer: a browser adds it when it resumes."""
     for where, name, value in (
         ("header", "Last-Event-ID", header),
         ("query", "lastEventId", last_event_id),
     ):
         if value:
-            return _to_key(where, name, value)
+            return Last(_to_key(where, name, value), where, name)
     return None
 
 
@@ -189,7 +198,7 @@ def _to_key(where: str, name: str, value: str) -> int:
 
 
 Filters: TypeAlias = Annotated[Wanted, Depends(filters)]
-LastEvent: TypeAlias = Annotated[int | None, Depends(last_event)]
+LastEvent: TypeAlias = Annotated[Last | None, Depends(last_event)]
 Beginning: TypeAlias = Annotated[
     Literal["start", "now"] | None,
     Query(
@@ -200,7 +209,7 @@ Beginning: TypeAlias = Annotated[
 ]
 
 
-def begin(connection: Connection, last: int | None, beginning: str) -> int:
+def begin(connection: Connection, last: Last | None, beginning: str) -> int:
     """The place at which a stream begins: ``now``, or at the start.
 
     Raises:
@@ -209,13 +218,13 @@ def begin(connection: Connection, last: int | None, beginning: str) -> int:
     newest = newest_key(connection)
     if last is None:
         return newest if beginning == "now" else 0
-    if last > newest:
-        raise invalid("header", "Last-Event-ID", last, f"the newest event is {newest}")
-    return last
+    if last.key > newest:
+        raise invalid(last.where, last.name, last.key, f"valid are 0 to {newest}, the newest event")
+    return last.key
 
 
 def _of_project(
-    store: Store, wanted: Wanted, scope: ProjectScope, last: int | None, beginning: str | None
+    store: Store, wanted: Wanted, scope: ProjectScope, last: Last | None, beginning: str | None
 ) -> tuple[Wanted, int]:
     with store.reading() as connection:
         after = begin(connection, last, beginning or "now")
@@ -227,7 +236,7 @@ def _of_job(
     wanted: Wanted,
     scope: ProjectScope,
     job_id: str,
-    last: int | None,
+    last: Last | None,
     beginning: str | None,
 ) -> tuple[Wanted, int]:
     with store.reading() as connection:

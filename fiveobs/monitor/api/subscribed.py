@@ -12,7 +12,7 @@ from fastapi.responses import Response
 
 from fiveobs.monitor.api.asked import known_query
 from fiveobs.monitor.api.dependencies import ProjectScope, Scope, TheStore, require
-from fiveobs.monitor.api.live import STREAM, LastEvent, TheHub, begin, room_in
+from fiveobs.monitor.api.live import STREAM, Last, LastEvent, TheHub, begin, room_in
 from fiveobs.monitor.api.subscriptions import SubscriptionId, found
 from fiveobs.monitor.live.sse import EventStream
 from fiveobs.monitor.live.wanted import Wanted
@@ -79,7 +79,7 @@ async def socket_of_subscription(
     await socket.serve(websocket)
 
 
-def _opened(store: Store, scope: ProjectScope, subscription_id: str, last: int | None) -> _Reading:
+def _opened(store: Store, scope: ProjectScope, subscription_id: str, last: Last | None) -> _Reading:
     with store.reading() as connection:
         row = found(connection, scope, subscription_id)
         state = stored.state_of(row, round(time.time() * US))

@@ -69,6 +69,16 @@ def test_a_parameter_of_the_query(running: Monitor, query: str, name: str, detai
     assert detail in error["detail"]
 
 
+def test_a_place_that_is_not_there_yet(running: Monitor) -> None:
+    """The last event is named as it was given: in the query, or in a header."""
+    (error,) = errors(running, "GET", f"{JOB}/events?lastEventId=999999")
+    assert (error["in"], error["name"]) == ("query", "lastEventId")
+    assert "valid are 0 to " in error["detail"]
+    headers = {"Last-Event-ID": "999999"}
+    answer = ask(running.app, "GET", f"{BASE}/events", token=running.token, headers=headers)
+    assert (answer.status, answer.content["errors"][0]["in"]) == (422, "header")
+
+
 def test_a_span_of_one_moment_is_one(running: Monitor) -> None:
     """``fromTime`` and ``toTime`` may be the same."""
     moment = "2024-01-20T10:30:00Z"
