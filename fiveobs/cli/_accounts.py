@@ -1,10 +1,12 @@
 """Adds up what became of every record: accepted = delivered + pending + dropped, for each track.
 
 *Delivered* and *dropped* come from the cursors. *Pending* are the lines behind a cursor. *Accepted*
-is counted from the lines on disk wherever all segments of a stem are still there, so that the two
-sides can be compared; elsewhere it is their sum. For ``events``, lost lines show as gaps in the
-sequence numbers. Each cursor is read once, before the lines, so a running shipper does not matter.
-Reads files only.
+is what the stem's tally says, and the lines after the tally's place, so that the two sides can be
+compared. What was accepted, is not on disk and on no cursor, was in memory only: pending while its
+process lives, dropped when that is dead. For ``events``, lost lines also show as gaps in the
+sequence numbers. A stem without a tally is counted from the lines on disk where all segments are
+still there; elsewhere the sums stand for themselves. Each cursor is read once, before the tally and
+the lines, so a running shipper does not matter. Reads files only.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from fiveobs.journal.adoption import cursor_tracks
 from fiveobs.journal.cursors import CursorState, Position, cursor_path, load_cursor
 from fiveobs.journal.locks import StemLock
 from fiveobs.journal.records import WANTS
-from fiveobs.journal.segments import LOCK_SUFFIX
+from fiveobs.journal.segments import LOCK_SUFFIX, TALLY_SUFFIX
+from fiveobs.journal.tally import Tally, load_tally, tally_path
 
 __all__ = ["ALIVE", "DEAD", "FINISHED", "StemAccount", "TrackAccount", "account", "add_up"]
 
@@ -80,16 +83,18 @@ class StemAccount:
     lines: int = 0
     #: Lines that are damaged, an unfinished last one included.
     torn: int = 0
-    #: Segments that are no longer there, of those that were.
+    #: Files that are no longer there, of those that were.
     removed_files: int = 0
     tracks: dict[str, TrackAccount] = field(default_factory=dict)
 
 
 def account(folder: Path) -> list[StemAccount]:
     """Every stem's account; reads all files."""
-    return [
-        _Count(folder, stem, segments).run() for stem, segments in sorted(stems(folder).items())
-    ]
+    found = stems(folder)
+    for path in folder.glob(f"*{TALLY_SUFFIX}"):
+        if path.with_suffix(LOCK_SUFFIX).exists():  # all that it has is in memory
+            found.setdefault(path.name.removesuffix(TALLY_SUFFIX), [])
+    return [_Count(folder, stem, segments).run() for stem, segments in sorted(found.items())]
 
 
 def add_up(accounts: Iterable[StemAccount]) -> dict[str, TrackAccount]:
@@ -105,25 +110,31 @@ class _Count:
     """One look through a stem."""
 
     def __init__(self, folder: Path, stem: str, segments: list[tuple[int, Path]]) -> None:
-        self._segments = segments
         self._account = StemAccount(stem, _state(folder, stem))
         self._tracks = [
             _TrackCount(track, load_cursor(cursor_path(folder, stem, track)))
             for track in cursor_tracks(folder, stem)
         ]
         self._gaps = _Gaps()
+        self._tally = load_tally(tally_path(folder, stem))
+        self._place = self._tally.place if self._tally is not None else Position()
+        if self._account.state == ALIVE and (not segments or self._place.segment > segments[-1][0]):
+            segments = stems(folder, stem).get(stem, segments)  # it may have begun a file meanwhile
+        self._segments = segments
+        #: Lines from the tally's place on.
+        self._lines_after = 0
+        #: Lines that the tally has as in memory and that have been written to a file since.
+        self._moved = 0
 
     def run(self) -> StemAccount:
-        account = self._account
         before = 0
         for number, path in self._segments:
             if number != before + 1:
-                account.removed_files += number - before - 1
                 self._gaps.interrupt()
             before = number
             self._segment(number, path)
         self._finish()
-        return account
+        return self._account
 
     def _segment(self, number: int, path: Path) -> None:
         account = self._account
@@ -135,24 +146,56 @@ class _Count:
             if not _is_whole(line):
                 account.torn += 1
             self._gaps.add(_seq(line), line)
-            position = Position(number, offset)
-            for track in self._tracks:
-                track.add(line, position)
+            self._add(line, Position(number, offset))
         with contextlib.suppress(OSError):
             size_bytes = path.stat().st_size
             account.size_bytes += size_bytes
             # What a living process has half written is finished in a moment.
             account.torn += size_bytes > end and account.state != ALIVE
 
-    def _finish(self) -> None:
-        account = self._account
-        is_complete = account.removed_files == 0
-        lost = self._gaps.lost(_IN_FLIGHT_S[account.state])
-        account.tracks["events"] = TrackAccount(
-            accepted=account.lines + lost, delivered=account.lines, dropped=lost, counted_stems=1
-        )
+    def _add(self, line: bytes, position: Position) -> None:
+        is_after = position >= self._place
+        self._lines_after += is_after
+        if self._tally is not None and not is_after:
+            self._moved += 0 < self._tally.memory_from <= position.segment
         for track in self._tracks:
-            account.tracks[track.name] = track.sums(account.stem, is_complete=is_complete)
+            track.add(line, position, is_after=is_after)
+
+    def _finish(self) -> None:
+        account, tally = self._account, self._tally
+        account.removed_files = self._removed()
+        in_memory = max(0, tally.in_memory - self._moved) if tally is not None else 0
+        account.tracks["events"] = self._events(in_memory)
+        for track in self._tracks:
+            if tally is not None and track.name in tally.accepted:
+                sums = track.sums_by(tally, account, in_memory)
+            else:
+                sums = track.sums(account.stem, is_complete=account.removed_files == 0)
+            account.tracks[track.name] = sums
+
+    def _removed(self) -> int:
+        """Files that were there and are not; what was given up in memory never was a file."""
+        tally, last = self._tally, max((number for number, _ in self._segments), default=0)
+        if tally is None:
+            return last - len(self._segments)
+        written = tally.memory_from - 1 if tally.memory_from else tally.place.segment
+        return max(0, max(last, written) - len(self._segments) - tally.given_up)
+
+    def _events(self, in_memory: int) -> TrackAccount:
+        """Delivered is what files hold, and what those held that have been removed."""
+        account, tally = self._account, self._tally
+        lost = self._gaps.lost(_IN_FLIGHT_S[account.state])
+        pending = in_memory if account.state == ALIVE else 0
+        delivered = account.lines
+        if tally is not None:
+            accepted = tally.accepted["events"] + self._lines_after
+            unwritten = tally.lost["events"] + in_memory - pending
+            if account.removed_files:
+                delivered = max(account.lines, accepted - unwritten - pending)
+            else:
+                unwritten = accepted - account.lines - pending
+            lost = max(lost, unwritten)
+        return TrackAccount(delivered + pending + lost, delivered, pending, lost, counted_stems=1)
 
 
 class _TrackCount:
@@ -163,31 +206,66 @@ class _TrackCount:
         self._cursor = cursor
         self._wants: Callable[[bytes], bool] = WANTS[name]
         self._on_disk = 0
+        self._after = 0
         self._pending = 0
         self._oldest_pending = ""
 
-    def add(self, line: bytes, position: Position) -> None:
+    def add(self, line: bytes, position: Position, *, is_after: bool) -> None:
         if not self._wants(line):
             return
         self._on_disk += 1
+        self._after += is_after
         if position >= self._cursor.position:
             self._pending += 1
             self._oldest_pending = self._oldest_pending or _timestamp(line)
 
     def sums(self, stem: str, *, is_complete: bool) -> TrackAccount:
+        """By the cursor, and by the lines on disk if all of them are still there."""
+        found = self._by_cursor()
+        expected = found.accepted
+        if is_complete:
+            found.accepted = self._on_disk
+        found.counted_stems = int(is_complete)
+        if found.accepted != expected:
+            found.wrong_stems = [stem]
+        return found
+
+    def sums_by(self, tally: Tally, account: StemAccount, in_memory: int) -> TrackAccount:
+        """By the cursor, and by the tally with the lines that came after it.
+
+        Args:
+            tally: The stem's.
+            account: The stem's.
+            in_memory: How many lines can have been in memory only.
+        """
+        found = self._by_cursor()
+        found.dropped += tally.lost[self.name]
+        counted = tally.accepted[self.name] + self._after
+        unwritten = counted - found.delivered - found.pending - found.dropped
+        is_alive = account.state == ALIVE
+        if is_alive:
+            found.pending += max(0, unwritten)
+        else:
+            found.dropped += min(max(0, unwritten), in_memory)
+        found.accepted = found.delivered + found.pending + found.dropped
+        if account.removed_files and counted < found.accepted:
+            return found  # files are gone that came after the tally
+        found.counted_stems = 1
+        # While it lives, memory changes between the looks at cursor and tally.
+        if counted != found.accepted or (is_alive and unwritten > 0 and not tally.memory_from):
+            found.accepted = counted
+            found.wrong_stems = [account.stem]
+        return found
+
+    def _by_cursor(self) -> TrackAccount:
         cursor = self._cursor
-        found = TrackAccount(
+        return TrackAccount(
+            accepted=cursor.delivered + self._pending + cursor.dropped,
             delivered=cursor.delivered,
             pending=self._pending,
             dropped=cursor.dropped,
             oldest_pending=self._oldest_pending,
         )
-        expected = found.delivered + found.pending + found.dropped
-        found.accepted = self._on_disk if is_complete else expected
-        found.counted_stems = int(is_complete)
-        if found.accepted != expected:
-            found.wrong_stems = [stem]
-        return found
 
 
 class _Gaps:
@@ -226,7 +304,7 @@ class _Gaps:
                 return
 
     def interrupt(self) -> None:
-        """A segment is not there: what it held is unknown, and not lost for that."""
+        """A segment is not there: what it held is not in the sequence, and not lost for that."""
         self._total += sum(
             last - first + 1
             for first, last, _ in self._certain()

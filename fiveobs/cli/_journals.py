@@ -59,10 +59,10 @@ def journal_folder(home: Path) -> Path:
     return home / "journal"
 
 
-def stems(folder: Path) -> dict[str, list[tuple[int, Path]]]:
-    """The segments of each stem as ``(number, path)``, in order."""
+def stems(folder: Path, only: str | None = None) -> dict[str, list[tuple[int, Path]]]:
+    """The segments of each stem as ``(number, path)``, in order; of one stem if given."""
     found: dict[str, list[tuple[int, Path]]] = {}
-    for stem, number, path in segment_files(folder):
+    for stem, number, path in segment_files(folder, only):
         found.setdefault(stem, []).append((number, path))
     return found
 

@@ -157,7 +157,8 @@ def _sums_findings(report: _Report, track: str, sums: TrackAccount) -> list[Find
         text = f"{sums.dropped:,} records were given up"
         step = (
             "the workers' logger fiveobs.internal said why: refused by the destination, or the"
-            " journal was full (FIVEOBS_JOURNAL_MAX_BYTES)"
+            " journal was full (FIVEOBS_JOURNAL_MAX_BYTES), or the disk was full for longer than"
+            " memory lasts (FIVEOBS_JOURNAL_MEMORY_BYTES)"
         )
         found.append(Finding(WARNING, track, text, [step]))
     return found + _pending_findings(report, track, sums)
@@ -166,11 +167,11 @@ def _sums_findings(report: _Report, track: str, sums: TrackAccount) -> list[Find
 def _events_findings(sums: TrackAccount) -> list[Finding]:
     if not sums.dropped:
         return []
-    text = f"{sums.dropped:,} lines are missing in the sequence of events"
+    text = f"{sums.dropped:,} lines are missing in the files"
     steps = [
         (
-            "was the disk full for longer than memory lasts (FIVEOBS_JOURNAL_MEMORY_BYTES)? The"
-            " workers' logger fiveobs.internal said so"
+            "was the disk full for longer than memory lasts (FIVEOBS_JOURNAL_MEMORY_BYTES), or when"
+            " a process ended? The workers' logger fiveobs.internal said so"
         ),
         "was a journal file edited or cut off by hand?",
     ]

@@ -20,6 +20,7 @@ from fiveobs.journal.reader import Reader, StemFiles
 from fiveobs.journal.records import WANTS
 from fiveobs.journal.segments import CURSOR_SUFFIX, LOCK_SUFFIX, segment_files
 from fiveobs.journal.shipper import Shipper
+from fiveobs.journal.tally import tally_path
 
 #: A lock file younger than this may belong to a process that is about to lock it.
 _MIN_AGE_S = 2.0
@@ -158,10 +159,11 @@ def cursor_tracks(folder: Path, stem: str) -> list[str]:
 
 
 def forget(folder: Path, stem: str) -> None:
-    """Remove the cursors of a stem whose last segment is gone; for whoever holds its lock."""
-    for track in cursor_tracks(folder, stem):
+    """Remove what is left of a stem whose last segment is gone; for whoever holds its lock."""
+    cursors = [cursor_path(folder, stem, track) for track in cursor_tracks(folder, stem)]
+    for path in (*cursors, tally_path(folder, stem)):
         with contextlib.suppress(OSError):
-            cursor_path(folder, stem, track).unlink()
+            path.unlink()
 
 
 def has_pending(folder: Path, stem: str) -> bool:

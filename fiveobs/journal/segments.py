@@ -2,8 +2,8 @@
 
 A *stem* names one process's journal (``<machine>-<pid>-<start>``). Its segments are
 ``<stem>.000001.log``, ``<stem>.000002.log`` and so on; beside them lie ``<stem>.lock``, held while
-the process lives, and ``<stem>.<track>.cursor``. Segments are safe to read from any thread while
-one thread appends: only whole lines are ever handed out.
+the process lives, ``<stem>.<track>.cursor`` and ``<stem>.tally``. Segments are safe to read from
+any thread while one thread appends: only whole lines are ever handed out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from fiveobs.journal.appends import write_for
 SEGMENT_SUFFIX = ".log"
 LOCK_SUFFIX = ".lock"
 CURSOR_SUFFIX = ".cursor"
+TALLY_SUFFIX = ".tally"
 
 #: Splits a segment's file name into its stem and its number.
 _SEGMENT_NAME = re.compile(r"(?P<stem>.+)\.(?P<number>\d{6,})\.log")
@@ -201,10 +203,19 @@ class FoundSegment:
 
 
 class MemorySegment:
-    """A segment in memory, bounded; what does not fit is refused."""
+    """A segment in memory, bounded; what does not fit is refused.
 
-    def __init__(self, number: int, limit_bytes: int) -> None:
+    Args:
+        number: Its place among the segments.
+        limit_bytes: The bound.
+        taken: Called when a line is in it.
+    """
+
+    def __init__(
+        self, number: int, limit_bytes: int, taken: Callable[[], None] = lambda: None
+    ) -> None:
         self.number = number
+        self._taken = taken
         self.size = 0
         self.lines = 0
         self._limit_bytes = limit_bytes
@@ -217,6 +228,7 @@ class MemorySegment:
         self._content += line
         self.size += len(line)
         self.lines += 1
+        self._taken()
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether so much more fits."""

@@ -31,13 +31,12 @@ from fiveobs.journal.segments import (
     segment_path,
     stem_name,
 )
+from fiveobs.journal.tally import Tally, TallyFile, tally_path
 
 #: Size of one memory segment, at most; small, because giving one up means reading it.
 _MEMORY_SEGMENT_BYTES = 256 * 1024
 #: So many of them at least, because the oldest is given up whole.
 _MEMORY_SEGMENTS = 8
-#: As much of a line as tells which tracks it concerns.
-_SAMPLE_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,15 +90,20 @@ class Journal:
         self.readers: dict[str, Reader] = {}
         #: The resource attributes of this process.
         self.resource: dict[str, Any] = {}
-        #: Lines given to the journal by kind, each with one line as a sample: what is counted here
-        #: is summed by track only when somebody asks.
+        #: Lines given to the journal by kind, and which tracks a kind concerns; they are summed by
+        #: track only when somebody asks.
         self._given: dict[object, list[int]] = {}
-        self._samples: dict[object, bytes] = {}
+        self._concerned: dict[object, tuple[str, ...]] = {}
         #: Records that a bound kept from becoming lines; see ``lose``.
         self._never_lines: dict[str, int] = dict.fromkeys(("events", *wants), 0)
         #: Lines lost because neither disk nor memory could hold them.
         self.lost: dict[str, int] = dict.fromkeys(("events", *wants), 0)
+        #: Memory segments that were given up.
+        self._given_up = 0
+        #: The end of the journal, once it is closed.
+        self._closed_at: Position | None = None
         self._lock_file = StemLock((folder or Path()) / f"{self.stem}{LOCK_SUFFIX}")
+        self._tally = TallyFile(tally_path(folder, self.stem) if folder is not None else None)
         self._open_first()
 
     def _open_first(self) -> None:
@@ -111,6 +115,7 @@ class Journal:
             except OSError as exc:
                 self._report("journal", f"cannot write to {self.folder}: {exc}; using memory")
             else:
+                self._keep_tally()
                 return
         self._tail = self._new_memory(0)
 
@@ -127,7 +132,8 @@ class Journal:
             try:
                 self._given[kind][0] += 1
             except KeyError:
-                self._given[kind], self._samples[kind] = [1], line[:_SAMPLE_BYTES]
+                self._concerned[kind] = tuple(track for track, wants in self._wants if wants(line))
+                self._given.setdefault(kind, [0])[0] += 1
             tail = self._tail
             try:
                 tail.append(line)
@@ -143,6 +149,9 @@ class Journal:
         """The tail refused: go on in memory, giving up the oldest there if it is too much."""
         if self._closed:
             self._count_lost(line)
+            self._tally.open(create=False)
+            self._note()
+            self._tally.abandon()
         elif self._is_changing:
             self._late.append(line)
         else:
@@ -165,6 +174,7 @@ class Journal:
             if isinstance(self._tail, FileSegment) or not self._tail.has_room(len(line)):
                 if len(line) > self._settings.memory_bytes:
                     self._count_lost(line)
+                    self._note()
                     return
                 self._tail = self._new_memory(len(line))
             self._tail.append(line)
@@ -187,6 +197,7 @@ class Journal:
         finally:
             self._is_changing = False
         self._append_late()
+        self._note()
         self.release_read()
 
     def _next_tail(self) -> FileSegment | MemorySegment:
@@ -210,7 +221,7 @@ class Journal:
         size = max(min(_MEMORY_SEGMENT_BYTES, bound // _MEMORY_SEGMENTS), line_bytes)
         while self._memory_bytes() + size > bound and self._memory():
             self._give_up_oldest_memory()
-        segment = MemorySegment(self._number + 1, size)
+        segment = MemorySegment(self._number + 1, size, self._note)
         self._add(segment)
         return segment
 
@@ -229,6 +240,7 @@ class Journal:
         for reader in self.readers.values():
             reader.skip_segment(oldest.number)
         self.lost["events"] += oldest.lines
+        self._given_up += 1
         del self._segments[oldest.number]
         self._report("journal", "the disk refuses lines and memory is full: the oldest are dropped")
 
@@ -265,18 +277,41 @@ class Journal:
         with self._lock:
             self._never_lines[track] += count
             self.lost[track] += count
+            self._note()
         self._report(track, f"{count} records were dropped: a buffer is full")
 
     def accepted(self, track: str) -> int:
         """Records given to a track so far, whatever became of them."""
-        wants = dict(self._wants).get(track)
         with self._lock:
             counts = [
                 count[0]
                 for kind, count in self._given.items()
-                if wants is None or wants(self._samples[kind])
+                if track == "events" or track in self._concerned[kind]
             ]
             return sum(counts) + self._never_lines[track]
+
+    def _note(self) -> None:
+        """Write down what was taken so far, and lost: what is not on disk is known from that only.
+
+        Called for each line that is in memory, and not for those that the disk has taken: they
+        count themselves.
+        """
+        memory = self._memory()
+        self._tally.save(
+            Tally(
+                place=self._closed_at or self.end(),
+                accepted={track: self.accepted(track) for track in self.lost},
+                lost=self.lost,
+                given_up=self._given_up,
+                memory_from=memory[0].number if memory else 0,
+                in_memory=sum(segment.lines for segment in memory),
+            )
+        )
+
+    def _keep_tally(self) -> None:
+        """Have the tally's file there."""
+        if self._tally.open(create=True):
+            self._note()
 
     @property
     def tracks(self) -> tuple[str, ...]:
@@ -299,6 +334,7 @@ class Journal:
             segment.abandon()
         for reader in list(self.readers.values()):
             reader.abandon()
+        self._tally.abandon()
         self._lock_file.abandon()
 
     # --- keeping (called by the maintenance thread) --------------------------------------------
@@ -329,6 +365,7 @@ class Journal:
             self._lock_file.acquire(create=True)
         for reader in list(self.readers.values()):
             reader.keep()
+        self._keep_tally()
 
     def _move_memory_to_disk(self) -> None:
         """Write memory segments to files of the same numbers and offsets, oldest first."""
@@ -352,6 +389,7 @@ class Journal:
             self._segments[memory.number] = file
             if memory is self._tail:
                 self._tail = file
+            self._note()
             return True
 
     def release_read(self) -> None:
@@ -422,7 +460,10 @@ class Journal:
                 self._move_memory_to_disk()
             while self.pending_events():
                 self._give_up_oldest_memory()
+            self._closed_at = self.end()
             self._closed = True
+            self._note()
+            self._tally.abandon()
             if self._settings.fsync_interval_s != float("inf"):
                 self._synced_at = float("-inf")
                 self._sync_when_due()

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fiveobs.cli._accounts import account, add_up
-from tests.faults.conservation import SENT_TRACKS, Did, check
+from fiveobs.cli._accounts import account
+from tests.faults.conservation import SENT_TRACKS, Balance, Did, balances, check
 from tests.faults.small_disk import SmallDisk
-from tests.faults.worker_runs import Worker, drops_of, finish, held_by, settle
+from tests.faults.worker_runs import (
+    Worker,
+    drops_of,
+    finish,
+    held_by,
+    received_once,
+    settle,
+)
+from tests.support.shipping import age
 from tests.support.workers import Destinations
 
 #: So little memory that an outage of some hundred jobs overflows it.
@@ -23,7 +33,11 @@ SCARCE = {"FIVEOBS_JOURNAL_MEMORY_BYTES": "128KiB", "FIVEOBS_JOURNAL_SEGMENT_BYT
 def test_what_a_full_disk_costs_is_counted_to_the_record(
     listening: bool, fiveobs_home: Path
 ) -> None:
-    """Lines go to memory; what that cannot hold is counted; with room again records go on."""
+    """Lines go to memory; what that cannot hold is counted; with room again records go on.
+
+    While receivers listen, what is dropped depends on who is quicker; if they are down, some of
+    every track is.
+    """
     with SmallDisk(fiveobs_home, "size=400k") as disk, Destinations() as there:
         with Worker(there.settings() | SCARCE, prefix=disk.prefix) as worker:
             worker.ask("jobs", 20, 300)
@@ -37,12 +51,87 @@ def test_what_a_full_disk_costs_is_counted_to_the_record(
                 each.start()
             worker.ask("jobs", 20, 300)
             drops = drops_of(worker, there)
-            assert (min(drops.values()) > 0) != listening, drops
+            assert listening or min(drops.values()) > 0, drops
+            drops["events"] = worker.ask("sums")["sums"]["events"]["dropped"]
+            assert drops["events"] > 0
             assert worker.end() == 0
-        on_disk = add_up(account(disk.home / "journal"))
-        assert {track: on_disk[track].dropped for track in SENT_TRACKS} == drops
+        on_disk = counted(disk.home)
+        assert {track: sums.dropped for track, sums in on_disk.items()} == drops
         newest = {record.get("job_id") for _, _, record in there.forward.records}
         assert list(Did.of(worker.told).jobs)[-1] in newest
+
+
+def counted(home: Path) -> dict[str, Balance]:
+    """Each track's sums as files have them; they must add up, and have been compared."""
+    for stem in account(home / "journal"):
+        assert {sums.counted_stems for sums in stem.tracks.values()} == {1}, stem
+    return balances(home)
+
+
+#: A worker that has not a word to say but what it is told to.
+QUIET = {"FIVEOBS_HEARTBEAT_INTERVAL": "60"}
+#: How it ends, what it says then (``worker.stopped``), and its exit code.
+ENDS: dict[str, tuple[Callable[[Worker], int], int, int]] = {
+    "normally": (lambda worker: worker.end(), 1, 0),
+    "by SIGTERM": (lambda worker: worker.kill(signal.SIGTERM), 1, -signal.SIGTERM),
+    "by SIGKILL": (lambda worker: worker.kill(), 0, -signal.SIGKILL),
+}
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+@pytest.mark.parametrize("how", ENDS)
+def test_who_dies_on_a_full_disk_is_counted_to_the_record(
+    how: str, protocol: str, fiveobs_home: Path
+) -> None:
+    """What was in memory only is gone, and the files say of each track how much it was."""
+    end, said, code = ENDS[how]
+    with SmallDisk(fiveobs_home, "size=400k") as disk, Destinations(protocol=protocol) as there:
+        for each in there.all:
+            each.stop()
+        settings = there.settings() | SCARCE | QUIET | {"FIVEOBS_SHUTDOWN_TIMEOUT": "0.5"}
+        with Worker(settings, prefix=disk.prefix) as worker:
+            worker.ask("jobs", 20, 300)
+            disk.fill()
+            worker.ask("jobs", 300, 300)
+            made = worker.ask("sums")["made"]
+            assert end(worker) == code
+        made["events"] += said
+        made["logs"] += said
+        found = counted(disk.home)
+        assert {track: sums.accepted for track, sums in found.items()} == {
+            track: made[track] for track in found
+        }
+        for track, sums in found.items():
+            assert sums.dropped > 0, (track, sums)
+            assert (sums.pending > 0) == (track != "events"), (track, sums)
+        disk.free()
+        for each in there.all:
+            each.start()
+        age(disk.home / "journal")
+        finish(there, prefix=disk.prefix)
+        later, received = counted(disk.home), received_once(there)
+        for track in SENT_TRACKS:
+            assert (later[track].pending, later[track].dropped) == (0, found[track].dropped)
+            assert received[track] == later[track].delivered, (track, received, later)
+
+
+@pytest.mark.parametrize("how", ["normally", "by SIGTERM"])
+def test_who_ends_on_a_full_disk_delivers_from_memory(how: str, fiveobs_home: Path) -> None:
+    """Only the events are dropped that no file has; what was delivered counts as delivered."""
+    end, said, code = ENDS[how]
+    with SmallDisk(fiveobs_home, "size=400k") as disk, Destinations() as there:
+        with Worker(there.settings() | QUIET, prefix=disk.prefix) as worker:
+            worker.ask("jobs", 20, 300)
+            disk.fill()
+            worker.ask("jobs", 100, 300)
+            sums = worker.ask("sums")
+            assert end(worker) == code
+        found, received = counted(disk.home), received_once(there)
+        assert found["events"].accepted == sums["made"]["events"] + said
+        assert found["events"].dropped == sums["sums"]["events"]["pending"] + said
+        for track in SENT_TRACKS:
+            assert (found[track].pending, found[track].dropped) == (0, 0), (track, found)
+            assert received[track] == found[track].delivered == found[track].accepted
 
 
 def test_a_disk_without_inodes_loses_nothing(fiveobs_home: Path) -> None:
