@@ -110,6 +110,17 @@ class LogHandler(logging.Handler):
         >>> logging.getLogger().addHandler(LogHandler())
     """
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write one record, with no lock of the handler's own.
+
+        The journal has one, and says with it held that the disk is full: whoever waited there for a
+        handler that waits for the journal would wait for ever.
+        """
+        passed: Any = self.filter(record)  # a record in its place, from Python 3.12 on
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record. Never raises."""
         if record.name.partition(".")[0] in _OWN_LOGGERS or getattr(_handling, "is_busy", False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -183,6 +184,33 @@ def test_our_own_loggers_do_not_come_back(captured: Captured) -> None:
     finally:
         root.removeHandler(handler)
     assert [line.message for line in captured.logs] == ["the application's"]
+
+
+def test_what_we_report_waits_for_no_line_that_is_being_taken(
+    captured: Captured, app: logging.Logger
+) -> None:
+    """A report may be made with the journal's lock held, for which that line may be waiting."""
+    reported, is_in_time = threading.Event(), []
+
+    class Slow:
+        def __str__(self) -> str:  # called in the handler
+            reporter.start()
+            is_in_time.append(reported.wait(10))
+            return "done"
+
+    def report_something() -> None:
+        app.getChild("other").warning("of another thread")
+        reported.set()
+
+    reporter = threading.Thread(target=report_something)
+    app.propagate = False  # pytest's handlers would ask for the text, too
+    try:
+        app.warning("%s", Slow())
+    finally:
+        app.propagate = True
+    reporter.join(10)
+    assert is_in_time == [True]
+    assert sorted(line.message for line in captured.logs) == ["done", "of another thread"]
 
 
 def test_a_track_that_logs_is_not_logged_about(app: logging.Logger) -> None:
