@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,19 @@ ASLEEP = {
     "FIVEOBS_HEARTBEAT_INTERVAL": "60",
     "METRICS_COLLECTION_INTERVAL": "60",
 }
+#: Longer than a child and the locks may take together.
+RUN_TIMEOUT_S = 100.0
 
 
 def _run(there: Destinations, *args: object, **settings: str) -> list[dict[str, Any]]:
-    with spawn("wk_forks", *args, settings=there.settings() | settings) as process:
-        out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    process = spawn("wk_forks", *args, settings=there.settings() | settings, start_new_session=True)
+    with process:
+        try:
+            out, _ = process.communicate(timeout=RUN_TIMEOUT_S)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its children hold the pipe, too
+    assert process.returncode == 0, out
     told = [json.loads(line) for line in out.splitlines()]
     assert [each for each in told if "hung" in each or each.get("flushed") is False] == []
     return [each for each in told if "flushed" not in each]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -9,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import wk_obeys
@@ -19,6 +21,8 @@ from fiveobs._loading import loading
 
 #: A child that takes longer hangs.
 CHILD_TIMEOUT_S = 20.0
+#: Nobody holds a lock of ours for longer, unless he waits for another one.
+LOCK_TIMEOUT_S = 0.1
 LOCK_TYPES = (type(threading.Lock()), type(threading.RLock()))
 
 
@@ -64,8 +68,31 @@ def c_fork(children: str) -> None:
     for _ in range(int(children)):
         wk_obeys.job()
         fiveobs.flush()
-        # Until every thread of ours sleeps: CPython itself cannot cope with one that is awake.
-        child("exit", lambda: time.sleep(0.2) or fork())  # type: ignore[func-returns-value]
+        wait_for_sleep()  # CPython itself cannot cope with a thread that is awake
+        child("exit", fork)
+
+
+def wait_for_sleep() -> None:
+    """Wait until every other thread sleeps: none has run between two looks."""
+    deadline = time.monotonic() + CHILD_TIMEOUT_S
+    before = None
+    while time.monotonic() < deadline:
+        seen = sorted(map(look_at, Path("/proc/self/task").iterdir()))
+        if seen == before and all(state == "S" for state, _, _ in seen):
+            return
+        before = seen
+        time.sleep(0.02)
+    say(hung="awake", threads=before)
+
+
+def look_at(task: Path) -> tuple[str, str, int]:
+    """A thread's state, its id, and how often it has gone to sleep; our own sleeps, too."""
+    if int(task.name) == threading.get_native_id():
+        return "S", task.name, 0
+    with contextlib.suppress(FileNotFoundError):
+        status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+        return status["State"].split()[0], task.name, int(status["voluntary_ctxt_switches"])
+    return "ended", task.name, 0
 
 
 def our_locks() -> list[Any]:
@@ -87,6 +114,24 @@ def our_locks() -> list[Any]:
     return list(found.values())
 
 
+def take_all(locks: list[Any]) -> bool:
+    """Take every lock; if one is not to be had, let go of all and begin again.
+
+    Whoever has that one may be waiting for one of those that we have.
+    """
+    deadline = time.monotonic() + CHILD_TIMEOUT_S
+    while time.monotonic() < deadline:
+        with contextlib.ExitStack() as taken:
+            for lock in locks:
+                if not lock.acquire(timeout=LOCK_TIMEOUT_S):
+                    break
+                taken.callback(lock.release)
+            else:
+                taken.pop_all()
+                return True
+    return False
+
+
 def locks_held(children: str) -> None:
     """Fork while another thread holds every lock of ours; the child works and ends."""
     wk_obeys.job()
@@ -95,19 +140,20 @@ def locks_held(children: str) -> None:
     held, over = threading.Event(), threading.Event()
 
     def hold() -> None:
-        for lock in locks:
-            lock.acquire()
-        held.set()
-        over.wait()
-        for lock in reversed(locks):
-            lock.release()
+        if take_all(locks):
+            held.set()
+            over.wait(2 * CHILD_TIMEOUT_S)
+            for lock in reversed(locks):
+                lock.release()
 
     for _ in range(int(children)):
         held.clear()
         over.clear()
         holder = threading.Thread(target=hold)
         holder.start()
-        held.wait()
+        if not held.wait(2 * CHILD_TIMEOUT_S):
+            say(hung="the locks cannot be had")
+            os._exit(1)
         child("exit")
         over.set()
         holder.join()
