@@ -39,7 +39,9 @@ __all__ = ["SENT_TRACKS", "Balance", "Did", "Held", "balances", "check", "journa
 SENT_TRACKS = ("logs", "traces", "metrics", "errors")
 #: Record types that are no events, so the logs track skips them.
 _NOT_EVENTS = frozenset(("metric", "span", "envelope"))
+#: The ends that a program can print, and the others.
 _ENDS = {"job.completed": "completed", "job.failed": "failed"}
+_ALL_ENDS = frozenset((*_ENDS, "job.stopped", "job.cancelled", "job.interrupted"))
 
 
 @dataclass
@@ -208,7 +210,7 @@ def check(
     tracks: Iterable[str] = SENT_TRACKS,
     dropped: Mapping[str, int] | None = None,
     complete: bool = True,
-    was_killed: bool = False,
+    was_killed: int = False,
 ) -> dict[str, Balance]:
     """Assert that nothing was lost, invented or left uncounted; return each track's sums.
 
@@ -220,17 +222,19 @@ def check(
         dropped: How many records each track must have dropped; none if it is not named.
         complete: That nothing is left to send; false allows pending records.
         was_killed: A worker was killed: it may have recorded more than it said, and metrics may
-            count twice what was sent but not yet marked as sent.
+            count twice what was sent but not yet marked as sent. A number: so many processes were
+            killed that had the same records to send, one after the other.
     """
-    _check_accepted(home, did, at_least=was_killed)
+    tracks = tuple(tracks)
+    _check_accepted(home, did, at_least=bool(was_killed))
+    _check_complete(home, tracks)
     sums, wanted, received = balances(home), journal_keys(home), held.keys()
-    ends = sum(record["event_type"] in _ENDS for record in lines_of(home))
     expected_drops = dropped or {}
     found = {"events": sums["events"]}
     for track in tracks:
         balance = sums[track]
         if track == "metrics":
-            found[track] = _metrics_balance(balance, held, ends, may_repeat=was_killed)
+            found[track] = _metrics_balance(balance, held, _totals(home), kills=int(was_killed))
         else:
             found[track] = _balance(track, balance, wanted[track], received[track])
         assert balance.dropped == expected_drops.get(track, 0), (track, found[track])
@@ -252,16 +256,44 @@ def _balance(track: str, sums: Balance, wanted: Counter[str], received: Counter[
     return balance
 
 
-def _metrics_balance(sums: Balance, held: Held, ends: int, *, may_repeat: bool) -> Balance:
+def _metrics_balance(
+    sums: Balance, held: Held, wanted: Mapping[str, float], *, kills: int
+) -> Balance:
     """Metrics are sums: what the receiver's newest totals say must be what the journals say."""
-    total = held.total("jobs.processed")
-    assert held.total("job.duration") == total, "each job that ended has one duration"
-    balance = _with_held(sums, int(total), 0)
-    if not sums.pending and not sums.dropped:
-        assert total == ends or (may_repeat and total >= ends), (ends, balance)
-    else:
-        assert total <= ends or may_repeat, (ends, balance)
+    balance = _with_held(sums, int(held.total("jobs.processed")), 0)
+    is_all_there = not sums.pending and not sums.dropped
+    for name, value in wanted.items():
+        total = held.total(name)
+        least = value if is_all_there else 0
+        assert least <= total <= value * (1 + kills), (name, value, total, balance)
     return balance
+
+
+def _totals(home: Path) -> dict[str, float]:
+    """What metrics must add up to, read from the journals without the library."""
+    found = dict.fromkeys(("jobs.processed", "job.duration", "records", "errors"), 0.0)
+    for record in lines_of(home):
+        kind, data = record["event_type"], record["data"]
+        if kind in _ALL_ENDS:
+            found["jobs.processed"] += 1
+            found["job.duration"] += 1
+        found["errors"] += kind == "job.failed"
+        if kind == "metric" and data["name"] == "records":
+            found["records"] += data["value"]
+    return found
+
+
+def _check_complete(home: Path, tracks: Iterable[str]) -> None:
+    """Each job that ended must have a span, and each that failed an envelope."""
+    ended = [each for each in lines_of(home) if each["event_type"] in _ALL_ENDS]
+    if "traces" in tracks:
+        without = [each["job_id"] for each in ended if not each.get("sampled")]
+        assert not without, f"jobs without a span: {without[:5]}"
+    if "errors" in tracks:
+        sent = journal_keys(home)["errors"]
+        failed = [each for each in ended if each["event_type"] == "job.failed"]
+        missing = [e["job_id"] for e in failed if e["data"].get("sentry_event_id") not in sent]
+        assert not missing, f"failed jobs without an envelope: {missing[:5]}"
 
 
 def _with_held(sums: Balance, held: int, repeats: int) -> Balance:

@@ -7,11 +7,13 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.faults.conservation import Did, check
+from fiveobs.journal.locks import holder_pid
+from tests.faults.conservation import Did, Held, check
 from tests.faults.worker_runs import Worker, flapping, held_by, settle
 from tests.support import workers
 from tests.support.shipping import age
@@ -19,6 +21,8 @@ from tests.support.workers import Destinations
 
 KILLS, AT_ONCE = 12, 4
 LONGEST_LIFE_S = 0.4
+ADOPTERS = 3
+both = pytest.mark.parametrize("protocol", ["http", "grpc"])
 
 
 def _killed_batch(there: Destinations, dice: random.Random) -> list[Worker]:
@@ -37,13 +41,14 @@ def _killed_batch(there: Destinations, dice: random.Random) -> list[Worker]:
     return batch
 
 
+@both
 @pytest.mark.parametrize("receivers", ["up", "down", "flapping"])
 def test_sigkill_at_any_moment_loses_nothing_of_any_track(
-    receivers: str, fiveobs_home: Path
+    receivers: str, protocol: str, fiveobs_home: Path
 ) -> None:
     """Every log, span, error and measurement of 12 killed workers arrives, whoever listened."""
     dice = random.Random(f"kills {receivers}")
-    with Destinations() as there:
+    with Destinations(protocol=protocol) as there:
         if receivers == "down":
             for each in there.all:
                 each.stop()
@@ -56,10 +61,11 @@ def test_sigkill_at_any_moment_loses_nothing_of_any_track(
     assert found["events"].accepted > 4 * KILLS
 
 
-def test_an_adopter_may_be_killed_again_and_again(fiveobs_home: Path) -> None:
+@both
+def test_an_adopter_may_be_killed_again_and_again(protocol: str, fiveobs_home: Path) -> None:
     """Processes that are killed while they deliver a dead one's records leave none behind."""
     dice = random.Random("adopters")
-    with Destinations() as there:
+    with Destinations(protocol=protocol) as there:
         for each in there.all:
             each.stop()
         with Worker(there.settings()) as dead:
@@ -67,13 +73,13 @@ def test_an_adopter_may_be_killed_again_and_again(fiveobs_home: Path) -> None:
             dead.kill()
         for each in there.all:
             each.start()
-        for _ in range(3):
+        for _ in range(ADOPTERS):
             age(fiveobs_home / "journal")
             with Worker(there.settings()) as adopter:
                 adopter.tell("adopt")
                 time.sleep(dice.uniform(0.3, 0.6))  # the moment of death, not a wait for anything
                 adopter.kill()
-        settle(there, fiveobs_home, dead, was_killed=True)
+        settle(there, fiveobs_home, dead, was_killed=1 + ADOPTERS)
 
 
 @pytest.mark.parametrize("where", ["default", "own"])
@@ -146,9 +152,37 @@ def test_a_worker_suspended_amid_a_delivery_repeats_at_most_that(fiveobs_home: P
     assert found["logs"].repeats <= 200
 
 
-def test_many_adopters_at_once_share_the_work(fiveobs_home: Path) -> None:
-    """Four processes find the files of twelve dead ones; one adopter is killed: all arrives."""
-    with Destinations() as there:
+def _owners(home: Path, stems: set[str]) -> dict[str, int | None]:
+    """Which process has which of these stems in its care."""
+    return {stem: holder_pid(home / "journal" / f"{stem}.lock") for stem in stems}
+
+
+def _wait_for_owners(home: Path, stems: set[str], adopters: list[Worker]) -> dict[str, int | None]:
+    """Wait until each of the stems has one of these owners."""
+    pids = {adopter.process.pid for adopter in adopters}
+    workers.until(
+        lambda: set(_owners(home, stems).values()) <= pids, timeout_s=30, what="owners for all"
+    )
+    return _owners(home, stems)
+
+
+def _looking(there: Destinations, count: int) -> list[Worker]:
+    """Processes that look for dead ones' files, and have looked already."""
+    adopters = [Worker(there.settings()) for _ in range(count)]
+    for adopter in adopters:
+        adopter.tell("jobs", 1)
+        adopter.tell("beats", 1)
+    for adopter in adopters:
+        adopter.wait_for("beats")
+    return adopters
+
+
+@both
+def test_an_adopters_files_go_to_the_others_when_it_is_killed(
+    protocol: str, fiveobs_home: Path
+) -> None:
+    """Each of twelve dead ones' journals has one owner of four; one of those is killed."""
+    with Destinations(protocol=protocol) as there:
         for each in there.all:
             each.stop()
         told = []
@@ -160,41 +194,49 @@ def test_many_adopters_at_once_share_the_work(fiveobs_home: Path) -> None:
             for worker in batch:
                 assert worker.wait() == 0
             told += batch
-        assert len(list((fiveobs_home / "journal").glob("*.lock"))) == 12
+        left = {path.stem for path in (fiveobs_home / "journal").glob("*.lock")}
+        assert len(left) == 12
+        adopters = _looking(there, 4)
+        age(fiveobs_home / "journal")
+        owners = _wait_for_owners(fiveobs_home, left, adopters)
+        (taker, taken) = Counter(owners.values()).most_common(1)[0]
+        assert taken >= 12 // 4
+        killed = next(each for each in adopters if each.process.pid == taker)
+        assert killed.kill() == -signal.SIGKILL
+        adopters.remove(killed)
+        _wait_for_owners(fiveobs_home, left, adopters)
         for each in there.all:
             each.start()
-        age(fiveobs_home / "journal")
-        left = [path.stem for path in (fiveobs_home / "journal").glob("*.lock")]
-        adopters = [Worker(there.settings()) for _ in range(4)]
         for adopter in adopters:
             adopter.tell("adopt", *left)
-        there.forward.wait_for(lambda receiver: len(receiver.records) > 100, timeout_s=30)
-        adopters[0].process.kill()
-        for adopter in adopters[1:]:
             adopter.tell("end")
-        codes = [adopter.wait() for adopter in adopters]
-        assert codes[1:] == [0, 0, 0]
-        found = settle(there, fiveobs_home, *told, was_killed=True)
+        assert [adopter.wait() for adopter in adopters] == [0, 0, 0]
+        found = settle(there, fiveobs_home, *told, killed, *adopters, was_killed=True)
     assert found["logs"].accepted >= 12 * 20 * 4
 
 
-def test_live_adopters_count_each_measurement_once(fiveobs_home: Path) -> None:
+@both
+def test_live_adopters_count_each_measurement_once(protocol: str, fiveobs_home: Path) -> None:
     """Where no adopter is killed, sums are exact, however many look for the same files."""
-    with Destinations() as there:
+    with Destinations(protocol=protocol) as there:
         for each in there.all:
             each.stop()
         with Worker(there.settings()) as dead:
             dead.ask("jobs", 100)
             dead.kill()
+        left = {path.stem for path in (fiveobs_home / "journal").glob("*.lock")}
+        adopters = _looking(there, 3)
+        age(fiveobs_home / "journal")
+        (owner,) = _wait_for_owners(fiveobs_home, left, adopters).values()
         for each in there.all:
             each.start()
-        age(fiveobs_home / "journal")
-        left = [path.stem for path in (fiveobs_home / "journal").glob("*.lock")]
-        adopters = [Worker(there.settings()) for _ in range(3)]
         for adopter in adopters:
             adopter.tell("adopt", *left)
             adopter.tell("end")
         assert [adopter.wait() for adopter in adopters] == [0, 0, 0]
-        assert held_by(there).total("jobs.processed") == 100 + 3
-        assert held_by(there).total("records") == 300
-        settle(there, fiveobs_home, dead)
+        held = held_by(there)
+        assert held.total("jobs.processed") == 100 + 2 * 3
+        assert held.total("records") == 300 + 3 * 3
+        by_owner = [each for each in held.metrics if each["resource"].get("process.pid") == owner]
+        assert Held(metrics=by_owner).total("records") == 300 + 3
+        settle(there, fiveobs_home, dead, *adopters)

@@ -128,6 +128,11 @@ class Worker:
         self.told.append(json.loads(line))
         return self.told[-1]
 
+    def wait_for(self, command: str) -> None:
+        """Wait until it says that it has done this."""
+        while self._next().get("done") != command:
+            pass
+
     def wait_for_job(self) -> None:
         """Wait until it says that it has done another job."""
         while "job" not in self._next():
@@ -216,7 +221,7 @@ def settle(
     there: Destinations,
     home: Path,
     *workers: Worker | list[dict[str, Any]],
-    was_killed: bool = False,
+    was_killed: int = False,
     dropped: dict[str, int] | None = None,
 ) -> dict[str, Balance]:
     """Have what is left delivered, and assert that of every track nothing is lost or invented."""
