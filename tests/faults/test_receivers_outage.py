@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.recv_wiring import MARGIN_S, PROTOCOLS, SHUTDOWN_S, Wiring
+from tests.faults.recv_wiring import ANSWER_S, MARGIN_S, PROTOCOLS, SHUTDOWN_S, Wiring
 from tests.peers.harness.program import until
 from tests.support.proxy import Fault, deaf, relay, silent
 
@@ -52,3 +52,23 @@ def test_a_worker_ends_in_time_before_mute_receivers(
         sums = there.check(was_killed=kind == "drips")
     assert sums["traces"].held == 2 * JOBS + 1
     assert sums["errors"].held == 2 * JOBS // 10
+
+
+@both
+def test_receivers_that_come_up_after_the_worker_get_everything(
+    protocol: str, fiveobs_home: Path
+) -> None:
+    """Nobody listens when the worker starts; what happened before they come up arrives as well."""
+    with Wiring(protocol, fiveobs_home) as there:
+        there.refuse_connections()
+        with there.worker() as worker:
+            assert worker.run(JOBS) < JOBS_TAKE_S
+            worker.wait_until_failing()
+            assert not worker.flush(0.2)
+            assert not any(proxy.counts["connections"] for proxy in there.proxies.values())
+            there.heal()
+            assert worker.flush(ANSWER_S), worker.health()
+            assert worker.end() < MARGIN_S
+        sums = there.check()
+    assert sums["traces"].held == JOBS
+    assert sums["errors"].held == JOBS // 10

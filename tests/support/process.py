@@ -61,6 +61,11 @@ class ReceiverProcess:
             process.kill()
             process.communicate()
 
+    def wait(self, timeout_s: float) -> int:
+        """Wait until the process has ended by itself; its exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
     def command(self, **command: Any) -> dict[str, Any]:
         """Send one command and return its answer.
 

@@ -2,13 +2,16 @@
 
 The arguments: a folder for the ledgers, then ``NAME=PORT`` for each receiver, fixed ports so that a
 second process takes the first one's place (``otlp_grpc=PORT`` is OTLP's second one). Commands on
-standard input are those of :mod:`tests.support.receivers`.
+standard input are those of :mod:`tests.support.receivers`. A file ``die-KIND`` in the folder
+(spans, metrics, records, envelopes) is an order to die once more of that kind is written down and
+not answered.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,10 @@ from tests.support.web import Answer, FluentHttpReceiver, Request, _json_records
 __all__ = ["FluentHttp", "Forward", "Otlp", "Sentry"]
 
 
+def _folder() -> Path:
+    return Path(sys.argv[1])
+
+
 class _Writing:
     """Mixed into a receiver: its ledger."""
 
@@ -33,6 +40,10 @@ class _Writing:
         entry = json.dumps({"kind": kind, "held": held}).encode()
         # The newline before ends a line that a kill has cut off.
         os.write(self.ledger_fd, b"\n" + entry + b"\n")
+        mark = _folder() / f"die-{kind}"
+        if mark.exists():
+            mark.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Otlp(_Writing, OtlpReceiver):
@@ -78,14 +89,14 @@ _KINDS: dict[str, Any] = {each.name: each for each in (Otlp, Forward, FluentHttp
 
 
 def main() -> None:
-    folder, *ports = sys.argv[1:]
+    _, _, *ports = sys.argv
     given = {name: int(port) for name, _, port in (each.partition("=") for each in ports)}
     grpc_port = given.pop("otlp_grpc", 0)
     receivers = {}
     for name, port in given.items():
         options = {"grpc_port": grpc_port} if name == "otlp" else {}
         receivers[name] = _KINDS[name](port=port, count_only=True, **options)
-        path = Path(folder, f"{name}.ledger")
+        path = _folder() / f"{name}.ledger"
         receivers[name].ledger_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     serve(receivers)
 
