@@ -150,6 +150,7 @@ def test_a_disk_without_inodes_loses_nothing(fiveobs_home: Path) -> None:
             except OSError:
                 made.pop()
             worker.ask("jobs", 200)
+            assert worker.ask("sums")["sums"]["events"]["pending"] > 0  # they are in memory
             for path in made:
                 path.unlink()
             worker.ask("beats", 3)

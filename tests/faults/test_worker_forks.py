@@ -21,6 +21,7 @@ ASLEEP = {
     "FIVEOBS_HEARTBEAT_INTERVAL": "60",
     "METRICS_COLLECTION_INTERVAL": "60",
 }
+both = pytest.mark.parametrize("protocol", ["http", "grpc"])
 #: Longer than a child and the locks may take together.
 RUN_TIMEOUT_S = 100.0
 
@@ -39,13 +40,14 @@ def _run(there: Destinations, *args: object, **settings: str) -> list[dict[str, 
     return [each for each in told if "flushed" not in each]
 
 
+@both
 @pytest.mark.parametrize("leave", ["flush", "abrupt"])
 @pytest.mark.parametrize("parent", ["idle", "never"])
 def test_children_recycled_after_each_task_lose_nothing(
-    parent: str, leave: str, fiveobs_home: Path
+    parent: str, leave: str, protocol: str, fiveobs_home: Path
 ) -> None:
     """Whether they flush before ``os._exit`` or not, and whatever the parent does or leaves."""
-    with Destinations() as there:
+    with Destinations(protocol=protocol) as there:
         told = _run(there, "prefork", parent, leave, 8)
         if leave == "flush":  # then nobody else is needed
             received = {record.get("job_id") for _, _, record in there.forward.records}
@@ -54,20 +56,26 @@ def test_children_recycled_after_each_task_lose_nothing(
         found = settle(there, fiveobs_home, told)
     assert len(told) == 8 + (parent == "idle")
     assert found["metrics"].held == len(told) + 1  # and the successor's
+    assert found["errors"].held == 8 // 2
 
 
-def test_forks_from_c_lose_nothing(fiveobs_home: Path) -> None:
+@both
+def test_forks_from_c_lose_nothing(protocol: str, fiveobs_home: Path) -> None:
     """They run no hook of Python's; parent and children deliver all tracks all the same."""
-    with Destinations() as there:
+    with Destinations(protocol=protocol) as there:
         told = _run(there, "c_fork", 4, **ASLEEP)
         found = settle(there, fiveobs_home, told)
     assert len(told) == 8
+    assert found["errors"].held == 4 // 2
     assert {each.repeats for each in found.values()} == {0}
 
 
-def test_a_fork_while_every_lock_of_ours_is_held_loses_nothing(fiveobs_home: Path) -> None:
+@both
+def test_a_fork_while_every_lock_of_ours_is_held_loses_nothing(
+    protocol: str, fiveobs_home: Path
+) -> None:
     """A child waits for none of the locks that a thread of its parent held, at any moment."""
-    with Destinations() as there:
+    with Destinations(protocol=protocol) as there:
         told = _run(there, "locks_held", 4)
         assert told.pop()["locks"] >= 10
         settle(there, fiveobs_home, told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+from tests.faults.conservation import SENT_TRACKS
 from tests.faults.worker_runs import Worker, drops_of, settle
 from tests.support.cgroups import entering, small_cgroup
 from tests.support.shipping import age
@@ -54,12 +55,13 @@ def test_threads_of_ours_that_run_out_of_memory_go_on(fiveobs_home: Path) -> Non
     with Destinations() as there:
         for each in there.all:
             each.stop()
-        with Worker(there.settings()) as worker:
+        # Else each thread has 64 MiB of addresses of its own already.
+        with Worker(there.settings() | {"MALLOC_ARENA_MAX": "1"}) as worker:
             worker.ask("jobs", 300)
             worker.ask("take_memory", 200_000)
             for each in there.all:
                 each.start()
-            worker.ask("pause", 1.0)
+            assert "MemoryError" in worker.ask("fail_for_memory")["errors"]
             worker.ask("give_memory")
             worker.ask("jobs", 50)
             assert set(drops_of(worker, there).values()) == {0}
@@ -85,6 +87,9 @@ def test_no_descriptor_left_loses_nothing(fiveobs_home: Path) -> None:
                 each.start()
             worker.ask("jobs", 200)
             worker.ask("beats", 3)
+            waiting = worker.ask("sums")["sums"]
+            assert waiting["events"]["pending"] > 0, waiting  # no file could be begun
+            assert any(waiting[track]["pending"] for track in SENT_TRACKS), waiting
             worker.ask("give_descriptors")
             worker.ask("jobs", 10)
             assert set(drops_of(worker, there).values()) == {0}

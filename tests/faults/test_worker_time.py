@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import subprocess
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,15 +28,24 @@ def test_a_clock_that_is_set_loses_nothing(by_s: int, fiveobs_home: Path) -> Non
     """Amid the work, by hours: everything arrives, and metrics never go back in time."""
     with Destinations() as there:
         with Worker(there.settings()) as worker:
-            worker.ask("jobs", 50)
-            worker.ask("beats", 2)
-            worker.ask("step_clock", by_s)
-            worker.ask("jobs", 50)
-            worker.ask("beats", 2)
+            for step_s in (0, by_s, by_s):
+                worker.ask("step_clock", step_s)
+                worker.ask("jobs", 30)
+                assert worker.ask("flush", 20)["flushed"]  # a point of each counter
             assert worker.end() == 0
         times = _times_ns(held_by(there))
+        assert len(times) >= 3
         assert times == sorted(times)
+        said = [_seconds(record["timestamp"]) for _, _, record in there.forward.records]
+        steps = [after - before for before, after in pairwise(said)]
+        assert abs(max(steps, key=abs) - by_s) < 60
+        starts = sorted(span["start_ns"] / 1e9 for span in there.otlp.spans)
+        assert abs(max(after - before for before, after in pairwise(starts)) - abs(by_s)) < 60
         settle(there, fiveobs_home, worker)
+
+
+def _seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()
 
 
 def _times_ns(held: Held) -> list[int]:

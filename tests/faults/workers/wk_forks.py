@@ -38,14 +38,14 @@ def wait_for(pid: int) -> None:
     say(hung=pid)
 
 
-def child(leave: str, fork: Any = os.fork) -> None:
+def child(leave: str, fork: Any = os.fork, *, fails: bool = False) -> None:
     """One task in a process of its own, as prefork servers that recycle after each task do."""
     pid = fork()
     if pid:
         wait_for(pid)
         return
     wk_obeys.PREFIX = os.urandom(4).hex()
-    wk_obeys.job()
+    wk_obeys.job(fails=fails)
     if leave == "flush":
         started_s = time.monotonic()
         flushed = fiveobs.flush()
@@ -57,19 +57,19 @@ def prefork(parent: str, leave: str, children: str) -> None:
     """A parent that has used fiveobs once and then only forks, or that never uses it."""
     if parent == "idle":
         wk_obeys.job()
-    for _ in range(int(children)):
-        child(leave)
+    for number in range(int(children)):
+        child(leave, fails=number % 2 == 0)
     os._exit(0)
 
 
 def c_fork(children: str) -> None:
     """A fork that runs none of Python's hooks, between deliveries of all tracks."""
     fork = ctypes.PyDLL(None).fork
-    for _ in range(int(children)):
+    for number in range(int(children)):
         wk_obeys.job()
         fiveobs.flush()
         wait_for_sleep()  # CPython itself cannot cope with a thread that is awake
-        child("exit", fork)
+        child("exit", fork, fails=number % 2 == 0)
 
 
 def wait_for_sleep() -> None:

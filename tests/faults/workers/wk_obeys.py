@@ -57,10 +57,10 @@ class Witness:
 witness = Witness()
 
 
-def job(size_bytes: int = 0) -> None:
-    """One job: two lines, one measurement; every fifth fails."""
+def job(size_bytes: int = 0, *, fails: bool | None = None) -> None:
+    """One job: two lines, one measurement; every fifth fails, unless it is told whether."""
     number = next(numbers)
-    fails = number % 5 == 0
+    fails = number % 5 == 0 if fails is None else fails
     job_id = f"{PREFIX}-{number}"
     with (
         contextlib.suppress(ValueError),
@@ -70,7 +70,7 @@ def job(size_bytes: int = 0) -> None:
         running.log.warning("second")
         running.count("records", 3)
         if fails:
-            raise ValueError("every fifth fails")
+            raise ValueError("it fails")
     say(job=job_id, status="failed" if fails else "completed", lines=2, counted=3)
 
 
@@ -252,9 +252,18 @@ def step_clock(by_s: int) -> None:
                 setattr(module, name, shifted[name])
 
 
-def pause(pause_s: float) -> None:
-    """Let time pass in which something cannot be done."""
-    time.sleep(pause_s)
+def fail_for_memory() -> dict[str, Any]:
+    """Have everything sent until that fails; why."""
+    pipeline = _runtime.get()
+    assert pipeline is not None
+    deadline = time.monotonic() + 20
+    errors = ""
+    while "MemoryError" not in errors and time.monotonic() < deadline:
+        for shipper in pipeline.shippers.values():
+            shipper.hurry(time.monotonic() + 1)
+        time.sleep(0.01)
+        errors = " ".join(each.health.last_error for each in pipeline.shippers.values())
+    return {"errors": errors}
 
 
 def end() -> None:
