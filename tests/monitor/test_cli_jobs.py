@@ -81,7 +81,6 @@ def test_an_unknown_id_ends_with_1(here: Served, capsys: pytest.CaptureFixture[s
         (["jobs", "--url", "nowhere"], "'nowhere'"),
         (["job", "steps-failed", "--level", "loud"], "'loud'"),
         (["job", "steps-failed", "-n", "x"], "'x'"),
-        (["job", "a/b"], "'a/b'"),
     ],
 )
 def test_a_bad_argument_ends_with_2(

@@ -7,10 +7,12 @@ import ipaddress
 import json
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fiveobs.journal.locks import StemLock
 from fiveobs.journal.segments import LOCK_SUFFIX
 from fiveobs.monitor.ingest.ingester import Ingester
 from fiveobs.monitor.store.engine import Store
@@ -76,10 +78,12 @@ class Home:
     def __init__(self, store: Store, home: Path) -> None:
         self._home = home
         self._number = 0
-        # As if its process were alive: else nobody looks whether there is more.
-        lock = home / "journal" / f"{_STEM}{LOCK_SUFFIX}"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        lock.touch()
+        # As its process does while it lives: else nobody looks at once whether there is more.
+        path = home / "journal" / f"{_STEM}{LOCK_SUFFIX}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = StemLock(path)
+        assert lock.acquire(create=True)
+        weakref.finalize(self, lock.release)
         self._ingester = Ingester(store, home / "journal", report=print)
 
     def say(self, *events: str, job_id: str = "job-1", **fields: Any) -> None:
