@@ -108,7 +108,7 @@ def test_a_repeat_stops_at_the_first_failure_and_says_how_far_it_came(tmp_path: 
     python.write_text(f'#!/bin/sh\necho "$*" >> {calls}\ntest "$(wc -l < {calls})" -ne 8\n')
     python.chmod(0o755)
     done = subprocess.run(
-        ["make", "repeat", "TIMES=5", f"VENV={tmp_path}", f"RUN={python}"],
+        ["make", "repeat", "TIMES=5", f"VENV={tmp_path}", f"RUN={python}", "PACKAGE_FILES="],
         cwd=ROOT,
         capture_output=True,
         text=True,
