@@ -101,7 +101,7 @@ soak: $(VENV)/.ready-test ## workers at full speed while receivers come and go (
 .PHONY: fuzz
 fuzz: $(VENV)/.ready-test ## ask a monitor 100,000 made-up things (FIVEOBS_FUZZ_REQUESTS, FIVEOBS_FUZZ_SEED)
 	FIVEOBS_FUZZ_REQUESTS=$${FIVEOBS_FUZZ_REQUESTS:-100000} \
-	  $(RUN) -m pytest -q -s tests/unit/monitor/test_fuzzing.py $(ARGS)
+	  $(RUN) -m pytest -q -s tests/monitor/test_fuzzing.py $(ARGS)
 
 .PHONY: test-all
 test-all: $(VENV)/.ready-peers ## run every test, peers, faults and slow ones included

@@ -2,7 +2,7 @@
 
 All of its checks run, on a store with the jobs of several tenants. What it is not asked: streams,
 which have no end, and the test of a webhook, which would call whatever address was made up;
-tests/unit/monitor/test_fuzzing.py asks those, and judges tokens, roles and tenants.
+tests/monitor/test_fuzzing.py asks those, and judges tokens, roles and tenants.
 
 ``FIVEOBS_SCHEMATHESIS_SECONDS`` is how long each run generates requests, 20 by default.
 """
