@@ -43,9 +43,13 @@ class History:
 
     def without(self, job_key: int) -> History:
         """The runs of others: who compares a run with the past does not mean the run itself."""
-        if all(run.job_key != job_key for run in self.runs):
+        if job_key not in self._keys:
             return self
         return History(runs=tuple(run for run in self.runs if run.job_key != job_key))
+
+    @cached_property
+    def _keys(self) -> frozenset[int]:
+        return frozenset(run.job_key for run in self.runs)
 
     @cached_property
     def durations_s(self) -> list[float]:
