@@ -58,11 +58,11 @@ def test_threads_of_ours_that_run_out_of_memory_go_on(fiveobs_home: Path) -> Non
         # Else each thread has 64 MiB of addresses of its own already.
         with Worker(there.settings() | {"MALLOC_ARENA_MAX": "1"}) as worker:
             worker.ask("jobs", 300)
-            worker.ask("take_memory", 200_000)
+            worker.tell("starve", 200_000)
+            worker.wait_for("take_memory")
             for each in there.all:
                 each.start()
-            assert "MemoryError" in worker.ask("fail_for_memory")["errors"]
-            worker.ask("give_memory")
+            assert "MemoryError" in worker.answer("starve")["errors"]
             worker.ask("jobs", 50)
             assert set(drops_of(worker, there).values()) == {0}
             names = worker.ask("threads")["threads"]

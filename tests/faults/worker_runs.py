@@ -112,6 +112,14 @@ class Worker:
             AssertionError: It ended first, or did not answer.
         """
         self.tell(command, *args)
+        return self.answer(command)
+
+    def answer(self, command: str) -> dict[str, Any]:
+        """Wait until it has done what it was told; what it answered.
+
+        Raises:
+            AssertionError: It ended first, or did not answer.
+        """
         while True:
             answer = self._next()
             if "done" in answer:

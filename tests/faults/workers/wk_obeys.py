@@ -215,7 +215,7 @@ def memory_error() -> None:
     say(job=job_id, status="failed", counted=3)
 
 
-def take_memory(left_bytes: int) -> None:
+def take_memory(left_bytes: int) -> list[bytearray]:
     """Limit the address space to what there is, use it all up, and give a little back."""
     limit("RLIMIT_AS", address_space() + (4 << 20))
     taken: list[bytearray] = []
@@ -225,12 +225,32 @@ def take_memory(left_bytes: int) -> None:
             while True:
                 taken.append(bytearray(size_bytes))
     spare.clear()
-    hoard["memory"] = taken
+    return taken
 
 
-def give_memory() -> None:
-    hoard.pop("memory")
+def starve(left_bytes: int) -> dict[str, Any]:
+    """Have everything sent with no memory left until that fails; why.
+
+    Says so once there is none left, and reads nothing before there is some again: this thread
+    cannot allocate either.
+    """
+    pipeline = _runtime.get()
+    assert pipeline is not None
+    shippers = list(pipeline.shippers.values())
+    starving = json.dumps({"done": "take_memory"}).encode() + b"\n"
+    taken = take_memory(left_bytes)
+    os.write(1, starving)
+    deadline = time.monotonic() + 20
+    failed = False
+    while not failed and time.monotonic() < deadline:
+        with contextlib.suppress(MemoryError):
+            for shipper in shippers:
+                shipper.hurry(time.monotonic() + 1)
+            time.sleep(0.01)
+            failed = any("MemoryError" in each.health.last_error for each in shippers)
+    taken.clear()
     limit("RLIMIT_AS", -1)
+    return {"errors": " ".join(each.health.last_error for each in shippers)}
 
 
 def eat() -> None:
@@ -270,20 +290,6 @@ def step_clock(by_s: int) -> None:
             if present in known or getattr(present, "is_shifted", False):
                 shifted[name].is_shifted = True  # type: ignore[attr-defined]
                 setattr(module, name, shifted[name])
-
-
-def fail_for_memory() -> dict[str, Any]:
-    """Have everything sent until that fails; why."""
-    pipeline = _runtime.get()
-    assert pipeline is not None
-    deadline = time.monotonic() + 20
-    errors = ""
-    while "MemoryError" not in errors and time.monotonic() < deadline:
-        for shipper in pipeline.shippers.values():
-            shipper.hurry(time.monotonic() + 1)
-        time.sleep(0.01)
-        errors = " ".join(each.health.last_error for each in pipeline.shippers.values())
-    return {"errors": errors}
 
 
 def end() -> None:
