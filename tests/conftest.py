@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -32,6 +33,15 @@ NAMES = (
     "TRACESTATE",
     "WORKER_ID",
 )
+
+
+def pytest_configure() -> None:
+    """Have processes that tests start listen to Ctrl-C, whoever runs the tests in the background.
+
+    Shells let what they run there ignore it, and every process hands that on to those it starts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
