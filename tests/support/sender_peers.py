@@ -140,6 +140,11 @@ def answers(*replies: bytes) -> Play:
     return play
 
 
+#: In seconds: far more than the deadlines of senders here, however busy the machine is, and far
+#: less than it takes those peers that never end.
+SOON_S = 5.0
+
+
 class Timer:
     """Measures how long a block took, in seconds."""
 

@@ -157,7 +157,7 @@ def test_silence_is_given_up_at_the_timeout(capsys, monkeypatch):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", otlp.endpoint)
         started = time.monotonic()
         code, answer = doctor(capsys, "--timeout", "300ms")
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
     assert code == 1
     for track in ("logs", "traces", "metrics"):
         assert "firewall" in next_steps(answer, track)

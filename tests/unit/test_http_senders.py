@@ -14,6 +14,7 @@ from fiveobs.tracks._deadline import Deadline, Resolver
 from fiveobs.tracks._fluent_http import FluentHttpSender
 from fiveobs.tracks._http import MAX_ANSWER_BYTES, HttpPoster, retry_after_s
 from tests.support.sender_peers import (
+    SOON_S,
     Peer,
     Timer,
     answers,
@@ -177,7 +178,7 @@ def test_a_slow_peer_ends_at_the_deadline(start, play):
     sender = start.sender(start(play).port)
     with Timer() as timer:
         error = refused(sender, 0.3)
-    assert 0.25 < timer.elapsed_s < 1.0
+    assert 0.25 < timer.elapsed_s < SOON_S
     assert not error.permanent
     assert "within 0.3 s" in str(error)
 
@@ -188,7 +189,7 @@ def test_a_peer_that_does_not_read_ends_at_the_deadline(start):
     lines = [b'{"x":"' + b"x" * 1_000_000 + b'"}'] * 20
     with Timer() as timer, pytest.raises(DeliveryError):
         sender.send(lines, 0.3)
-    assert timer.elapsed_s < 1.0
+    assert timer.elapsed_s < SOON_S
 
 
 @pytest.mark.parametrize(
@@ -305,7 +306,7 @@ def test_tls_with_its_authority_works(start, certificate):
     slow = start(trickle(b"HTTP/1.1 200 OK\r\nX: y"), tls=certificate.server_context())
     with Timer() as timer:
         refused(start.sender(slow.port, tls=True, tls_verify=False), 0.4)
-    assert timer.elapsed_s < 1.0
+    assert timer.elapsed_s < SOON_S
 
 
 def test_tls_troubles_say_what_to_check(start, certificate):
@@ -324,7 +325,7 @@ def test_a_tls_handshake_that_never_comes_ends_at_the_deadline(start):
     sender = start.sender(start(black_hole).port, tls=True)
     with Timer() as timer:
         refused(sender, 0.3)
-    assert timer.elapsed_s < 1.0
+    assert timer.elapsed_s < SOON_S
 
 
 def test_the_environments_proxy_is_used(start, monkeypatch):
@@ -447,7 +448,7 @@ def test_a_name_service_that_hangs_ends_at_the_deadline(monkeypatch):
     for _ in range(2):
         with Timer() as timer, pytest.raises(TimeoutError):
             resolver.addresses(Deadline(0.1))
-        assert timer.elapsed_s < 0.5
+        assert timer.elapsed_s < SOON_S
     assert calls == ["slow.example"]
     release.set()
     assert resolver.addresses(Deadline(5))[0][4] == ("127.0.0.1", 80)
