@@ -269,12 +269,16 @@ class Tracker:
         *,
         in_short: bool = False,
     ) -> list[Tracked]:
-        """Jobs with what belongs to them; in short, nothing of completed ones, as none is told."""
+        """Jobs with what belongs to them; in short, without what they use.
+
+        Nothing belongs to completed ones then, as none of it is told.
+        """
         whole = [job for job in jobs if not in_short or job.status != "completed"]
         keys = [job.job_key for job in whole]
         attempts = reading.latest_attempts(connection, keys)
         stages = reading.latest_stages(connection, keys)
-        workers = reading.workers_by_key(connection, (row.worker_key for row in attempts.values()))
+        worker_keys = () if in_short else [row.worker_key for row in attempts.values()]
+        workers = reading.workers_by_key(connection, worker_keys)
         histories = self._histories_of(connection, {job.kind_key for job in whole})
         last = {} if in_short else reading.last_samples(connection, keys)
         return [

@@ -5,15 +5,14 @@ Names of fiveobs are in camel case, those that a job gave are as it gave them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from pydantic.alias_generators import to_camel
 
 from fiveobs.monitor.store.rows import EventRow, WorkerRow
-from fiveobs.monitor.tracking.estimates import HIGH, LOW
-from fiveobs.monitor.tracking.history import MIN_RUNS, quantile
+from fiveobs.monitor.tracking.history import Spread
 from fiveobs.monitor.tracking.human import duration, duration_range, number, size
 from fiveobs.monitor.tracking.said import details_of, operation_of
 from fiveobs.monitor.tracking.tracked import Tracked, plain
@@ -78,7 +77,7 @@ def _job_started(tracked: Tracked, event: EventRow, details: Details, known: Kno
     return {
         "submittedBy": tracked.job.submitted_by,
         "priority": tracked.job.priority,
-        **_usual("estimatedDuration", tracked.history.durations_s),
+        **_usual("estimatedDuration", tracked.history.usual),
         "resourcesAllocated": {
             "cpuUnits": number(worker.cpu_count) if worker is not None else None,
             "memoryGB": number(memory / 1024**3) if memory is not None else None,
@@ -93,7 +92,7 @@ def _job_ended(tracked: Tracked, event: EventRow, details: Details, known: Known
 
 def _stage_started(tracked: Tracked, event: EventRow, details: Details, known: Known) -> Details:
     name = str(details.pop("stage", ""))
-    expected = _usual("expectedDuration", tracked.history.stage_durations_s(name))
+    expected = _usual("expectedDuration", tracked.history.stage_usual(name))
     found: Details = {**_attributes(details), "stageName": name, **expected}
     total = plain(details.pop("total", None))
     if total is not None:
@@ -160,13 +159,12 @@ def _attributes(details: Details) -> Details:
     return found if isinstance(found, dict) else {}
 
 
-def _usual(name: str, durations_s: Sequence[float]) -> Details:
+def _usual(name: str, took: Spread | None) -> Details:
     """From what to what past runs took, as text and in seconds."""
-    if len(durations_s) < MIN_RUNS:
+    if took is None:
         return {name: None}
-    low_s, high_s = quantile(durations_s, LOW), quantile(durations_s, HIGH)
     return {
-        name: duration_range(low_s, high_s),
-        f"{name}LowSeconds": number(low_s, 3),
-        f"{name}HighSeconds": number(high_s, 3),
+        name: duration_range(took.low_s, took.high_s),
+        f"{name}LowSeconds": number(took.low_s, 3),
+        f"{name}HighSeconds": number(took.high_s, 3),
     }

@@ -5,11 +5,11 @@ The formulas, and why these, are in ``docs/design/0004-estimates.md``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 from fiveobs.monitor.store.rows import StageRow
-from fiveobs.monitor.tracking.history import MIN_RUNS, History, quantile
+from fiveobs.monitor.tracking.history import MIN_RUNS, History, spread
 from fiveobs.monitor.tracking.human import US
 from fiveobs.monitor.tracking.tracked import StageState, Tracked
 
@@ -21,21 +21,17 @@ __all__ = [
     "plan_stages",
     "prediction_accuracy",
     "stage_left_s",
-    "to_come_s",
 ]
 
 #: Below this share of the work, progress says nothing about the rest yet.
 MIN_SHARE = 0.01
 #: Runs that took longer than the job has until now; with fewer, it is an unusual run.
 MIN_LONGER = 3
-#: The interval goes from this share of past runs to that.
-LOW, HIGH = 0.1, 0.9
 #: Predictions that are made after the fact for `prediction_accuracy`, at least.
 MIN_BACK_TESTS = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
+class Estimate(NamedTuple):
     """How many seconds are left, and what that rests on."""
 
     #: ``stages``, ``progress+history``, ``progress`` or ``history``.
@@ -48,8 +44,7 @@ class Estimate:
     runs: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class StagePlan:
+class StagePlan(NamedTuple):
     """When a stage that has not ended is expected to begin and to end."""
 
     stage: StageState
@@ -70,14 +65,6 @@ def estimate(tracked: Tracked) -> Estimate | None:
         or _by_progress(tracked, tracked.elapsed_s)
         or _by_history(tracked.history, tracked.elapsed_s)
     )
-
-
-def to_come_s(history: History) -> tuple[float, float, float] | None:
-    """Low, usual and high duration of a run that has not begun; ``None`` below `MIN_RUNS`."""
-    durations = history.durations_s
-    if len(durations) < MIN_RUNS:
-        return None
-    return quantile(durations, LOW), median(durations), quantile(durations, HIGH)
 
 
 def _by_stages(tracked: Tracked) -> Estimate | None:
@@ -113,14 +100,15 @@ def _by_count(
 
 def _estimate_of_stages(rests: list[float], least: int = MIN_RUNS) -> Estimate | None:
     """From what was left in past runs at this point."""
-    if len(rests) < least:
+    left = spread(sorted(rests))
+    if left is None or left.runs < least:
         return None
     return Estimate(
         method="stages",
-        remaining_s=median(rests),
-        low_s=quantile(rests, LOW),
-        high_s=quantile(rests, HIGH),
-        runs=len(rests),
+        remaining_s=left.usual_s,
+        low_s=left.low_s,
+        high_s=left.high_s,
+        runs=left.runs,
     )
 
 
@@ -156,23 +144,21 @@ def _by_progress(tracked: Tracked, elapsed_s: float) -> Estimate | None:
         return None
     at_this_rate_s = _elapsed_at_progress_s(tracked, elapsed_s) / share
     longer = tracked.history.longer_than(elapsed_s)
-    if len(tracked.history.runs) < MIN_RUNS or len(longer) < MIN_LONGER:
+    if longer is None or longer.runs < MIN_LONGER or len(tracked.history.runs) < MIN_RUNS:
         left_s = at_this_rate_s - elapsed_s
         if left_s <= 0:
             return None
         return Estimate(method="progress", remaining_s=left_s, low_s=None, high_s=None, runs=0)
-
-    def left_if(past_s: float) -> float:
-        return share * at_this_rate_s + (1 - share) * past_s - elapsed_s
-
-    if left_if(median(longer)) <= 0:
+    said_s = share * at_this_rate_s - elapsed_s
+    left_s = said_s + (1 - share) * longer.usual_s
+    if left_s <= 0:
         return None
     return Estimate(
         method="progress+history",
-        remaining_s=left_if(median(longer)),
-        low_s=max(left_if(quantile(longer, LOW)), 0.0),
-        high_s=left_if(quantile(longer, HIGH)),
-        runs=len(longer),
+        remaining_s=left_s,
+        low_s=max(said_s + (1 - share) * longer.low_s, 0.0),
+        high_s=said_s + (1 - share) * longer.high_s,
+        runs=longer.runs,
     )
 
 
@@ -186,15 +172,15 @@ def _elapsed_at_progress_s(tracked: Tracked, elapsed_s: float) -> float:
 
 def _by_history(history: History, elapsed_s: float) -> Estimate | None:
     """As long as those past runs took that were not done by now, either."""
-    longer = [each - elapsed_s for each in history.longer_than(elapsed_s)]
-    if len(history.runs) < MIN_RUNS or len(longer) < MIN_LONGER:
+    longer = history.longer_than(elapsed_s)
+    if longer is None or longer.runs < MIN_LONGER or len(history.runs) < MIN_RUNS:
         return None
     return Estimate(
         method="history",
-        remaining_s=median(longer),
-        low_s=quantile(longer, LOW),
-        high_s=quantile(longer, HIGH),
-        runs=len(longer),
+        remaining_s=longer.usual_s - elapsed_s,
+        low_s=longer.low_s - elapsed_s,
+        high_s=longer.high_s - elapsed_s,
+        runs=longer.runs,
     )
 
 

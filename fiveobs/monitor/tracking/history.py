@@ -7,18 +7,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 from fiveobs.monitor.store.rows import RunRow, StageRow
 from fiveobs.monitor.tracking.human import US
 from fiveobs.monitor.tracking.throughput import DEFAULT_UNIT, counted_in
 
-__all__ = ["MIN_RUNS", "MOST_RUNS", "History", "PastRun", "quantile", "to_history"]
+__all__ = ["MIN_RUNS", "MOST_RUNS", "History", "PastRun", "Spread", "spread", "to_history"]
 
 #: The most recent runs that are looked at; more would say little about how it is now.
 MOST_RUNS = 100
 #: With fewer, nothing is concluded from them.
 MIN_RUNS = 5
+#: The interval goes from this share of past runs to that.
+LOW, HIGH = 0.1, 0.9
+
+
+class Spread(NamedTuple):
+    """What past runs took, in seconds: the usual, and between what eight in ten of them lie."""
+
+    low_s: float
+    usual_s: float
+    high_s: float
+    runs: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +68,11 @@ class History:
         return [run.duration_s for run in self.runs]
 
     @cached_property
+    def usual(self) -> Spread | None:
+        """How long they took; ``None`` below `MIN_RUNS`."""
+        return spread(self._sorted_s) if len(self.runs) >= MIN_RUNS else None
+
+    @cached_property
     def _sorted_s(self) -> list[float]:
         return sorted(self.durations_s)
 
@@ -65,9 +81,14 @@ class History:
         """What was worked out already: many jobs of one kind ask for the same."""
         return {}
 
-    def longer_than(self, elapsed_s: float) -> list[float]:
-        """The durations of those runs that took longer, in seconds, the shortest first."""
-        return self._sorted_s[bisect_right(self._sorted_s, elapsed_s) :]
+    def longer_than(self, elapsed_s: float) -> Spread | None:
+        """How long those runs took that took longer; ``None`` if none did."""
+        first = bisect_right(self._sorted_s, elapsed_s)
+        key = "longer", first
+        if key not in self._known:
+            self._known[key] = spread(self._sorted_s, first)
+        known: Spread | None = self._known[key]
+        return known
 
     def rests_s(
         self,
@@ -101,17 +122,27 @@ class History:
             if first_s > elapsed_s
         ]
 
-    def stage_durations_s(self, stage: str) -> list[float]:
-        """How long a stage took in those runs that had it, in seconds."""
-        return [run.stages[stage] for run in self.runs if stage in run.stages]
+    def stage_usual(self, stage: str) -> Spread | None:
+        """How long a stage takes; ``None`` below `MIN_RUNS` runs that had it."""
+        key = "usual", stage
+        if key not in self._known:
+            found = sorted(run.stages[stage] for run in self.runs if stage in run.stages)
+            self._known[key] = spread(found) if len(found) >= MIN_RUNS else None
+        known: Spread | None = self._known[key]
+        return known
 
     def stage_median_s(self, stage: str) -> float | None:
-        """How long a stage usually takes, in seconds; ``None`` below `MIN_RUNS`."""
-        key = "median", stage
+        """How long a stage usually takes, in seconds; ``None`` as for `stage_usual`."""
+        usual = self.stage_usual(stage)
+        return None if usual is None else usual.usual_s
+
+    def weights(self, stages: tuple[str, ...]) -> Mapping[str, float]:
+        """How much each of a run's stages weighs: as long as it usually takes, or all alike."""
+        key = "weights", stages
         if key not in self._known:
-            found = self.stage_durations_s(stage)
-            self._known[key] = median(found) if len(found) >= MIN_RUNS else None
-        known: float | None = self._known[key]
+            usual = {name: self.stage_median_s(name) for name in stages}
+            self._known[key] = usual if all(usual.values()) else dict.fromkeys(stages, 1.0)
+        known: Mapping[str, float] = self._known[key]
         return known
 
     def stage_rate_per_s(self, stage: str, unit: str) -> float | None:
@@ -126,16 +157,31 @@ class History:
         return fmean(known) if len(known) >= MIN_RUNS else None
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which a share (0 to 1) of at least one values lies, interpolated.
+def spread(ordered: Sequence[float], first: int = 0) -> Spread | None:
+    """The spread of some durations; ``None`` of none.
 
-    Source: the definition with n - 1 intervals (R's type 7, ``method="inclusive"``).
+    Source: quantiles by the definition with n - 1 intervals (R's type 7), interpolated.
+
+    Args:
+        ordered: In seconds, the shortest first.
+        first: The place of the first that is meant.
     """
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * share
+    runs = len(ordered) - first
+    if runs <= 0:
+        return None
+    return Spread(
+        low_s=_quantile(ordered, first, LOW),
+        usual_s=_quantile(ordered, first, 0.5),
+        high_s=_quantile(ordered, first, HIGH),
+        runs=runs,
+    )
+
+
+def _quantile(ordered: Sequence[float], first: int, share: float) -> float:
+    place = first + (len(ordered) - 1 - first) * share
     low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+    low_s, high_s = ordered[low], ordered[min(low + 1, len(ordered) - 1)]
+    return low_s + (high_s - low_s) * (place - low)
 
 
 def to_history(runs: Sequence[RunRow], stages: Iterable[StageRow]) -> History:

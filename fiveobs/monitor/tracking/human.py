@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeAlias
 
 __all__ = [
@@ -50,8 +51,12 @@ def as_time(at_us: int | None) -> str | None:
     if at_us is None:
         return None
     seconds, rest = divmod(min(max(at_us, _FIRST_US), _LAST_US), US)
-    moment = datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
-    return f"{moment}.{rest:06d}Z" if rest else f"{moment}Z"
+    return f"{_second(seconds)}.{rest:06d}Z" if rest else f"{_second(seconds)}Z"
+
+
+@lru_cache(maxsize=16_384)  # who tracks jobs asks for the same ones again and again
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def size(size_bytes: float | None) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from heapq import heapreplace
 
 from fiveobs.monitor.store.rows import WorkerRow
-from fiveobs.monitor.tracking.estimates import estimate, to_come_s
+from fiveobs.monitor.tracking.estimates import estimate
 from fiveobs.monitor.tracking.human import US, number
 from fiveobs.monitor.tracking.models.base import EstimateModel
 from fiveobs.monitor.tracking.models.batch import SystemHealth
@@ -48,12 +48,12 @@ def queue_estimate(
         position: Its place in the queue, from 1.
         running: The jobs of its queue that run; ``None`` if they are too many to look at.
     """
-    usual = to_come_s(tracked.history)
+    usual = tracked.history.usual
     lefts = [estimate(each) for each in running or ()]
     known = [each for each in lefts if each is not None]
     if position is None or usual is None or not known or len(known) < len(lefts):
         return QueueEstimate(position=position, start_us=None, completion_us=None, estimate=None)
-    low_s, usual_s, high_s = usual
+    low_s, usual_s, high_s, runs = usual
     start_us = tracked.now_us + round(
         US * begins_s(position, [each.remaining_s for each in known], usual_s)
     )
@@ -68,7 +68,7 @@ def queue_estimate(
             method="queue",
             low_seconds=number(begins_s(position, lows, low_s) + low_s) if has_range else None,
             high_seconds=number(begins_s(position, highs, high_s) + high_s) if has_range else None,
-            runs=len(tracked.history.runs),
+            runs=runs,
         ),
     )
 

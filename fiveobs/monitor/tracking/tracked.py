@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -33,8 +33,7 @@ STATUS_WORDS = {
 OPEN = frozenset({"received", "running", "paused"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageState:
+class StageState(NamedTuple):
     """A stage: begun, or known to come."""
 
     name: str
@@ -91,29 +90,23 @@ class Tracked:
             return None
         return max(self.until_us - self.job.started_at_us, 0) / US
 
-    @cached_property
-    def planned(self) -> list[str]:
+    @property
+    def planned(self) -> tuple[str, ...]:
         """The names of the stages that were announced, in order."""
-        names = parsed(self.attempt.planned_stages) if self.attempt else None
-        return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+        return _names(self.attempt.planned_stages) if self.attempt is not None else ()
 
     @cached_property
     def all_stages(self) -> tuple[StageState, ...]:
         """Stages that have begun, in that order, then those known to come."""
-        begun = [
-            StageState(name=row.stage, order=order, status=self._stage_status(row), row=row)
-            for order, row in enumerate(self.stages, 1)
-        ]
-        to_come = list(self.planned)
-        for row in self.stages:
+        found, to_come = [], list(self.planned)
+        for order, row in enumerate(self.stages, 1):
+            found.append(StageState(row.stage, order, self._stage_status(row), row))
             if row.stage in to_come:
                 to_come.remove(row.stage)
         waiting = "Skipped" if self.is_ended else "Pending"
-        pending = [
-            StageState(name=name, order=order, status=waiting)
-            for order, name in enumerate(to_come, len(begun) + 1)
-        ]
-        return (*begun, *pending)
+        for order, name in enumerate(to_come, len(found) + 1):
+            found.append(StageState(name, order, waiting))
+        return tuple(found)
 
     def _stage_status(self, row: StageRow) -> str:
         is_left_open = row.status == "running" and self.is_ended
@@ -165,22 +158,22 @@ class Tracked:
     @property
     def _stages_moved_us(self) -> int | None:
         """When one of its stages was last heard of."""
-        times = (
+        times = [
             at
             for row in self.stages
             for at in (row.started_at_us, row.updated_at_us, row.ended_at_us)
-        )
-        return max((at for at in times if at is not None), default=None)
+            if at is not None
+        ]
+        return max(times, default=None)
 
     def _percent_by_stages(self) -> float | None:
-        """By the share of its announced stages, each as long as it usually is, or else alike."""
+        """By the share of its announced stages."""
         if not self.planned:
             return None
-        usual = {name: self.history.stage_median_s(name) for name in self.planned}
-        known = all(usual.values())
+        weights = self.history.weights(self.planned)
         done = whole = 0.0
         for stage in self.all_stages:
-            weight = (usual.get(stage.name) or 0.0) if known else float(stage.name in self.planned)
+            weight = weights.get(stage.name, 0.0)
             whole += weight
             if stage.row is not None:
                 done += weight * (self.percent_of(stage.row) or 0.0) / 100
@@ -295,6 +288,12 @@ class Tracked:
         """What it recorded as its result."""
         found = parsed(self.attempt.result) if self.attempt else None
         return found if isinstance(found, dict) else {}
+
+
+@lru_cache(maxsize=1_024)  # jobs of one kind announce the same
+def _names(text: str | None) -> tuple[str, ...]:
+    names = parsed(text)
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def parsed(text: str | None) -> Any:
