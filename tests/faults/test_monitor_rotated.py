@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -81,8 +82,11 @@ class Rotated:
         return lock.with_name(f"{lock.name.removesuffix('.lock')}.000001.log")
 
     def beats(self) -> bool:
-        found = (path.read_bytes() for path in (self.home / "journal").glob("*.log"))
-        return any(b"worker.heartbeat" in each for each in found)
+        for path in (self.home / "journal").glob("*.log"):
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile, as it is to be
+                if b"worker.heartbeat" in path.read_bytes():
+                    return True
+        return False
 
     def status(self) -> Any:
         found = dict(rows(self.store, "jobs", "job_id", "status"))

@@ -117,12 +117,14 @@ def events(home: Path, event_type: str | None = None) -> list[dict[str, Any]]:
 
 def _records(home: Path) -> Iterator[dict[str, Any]]:
     for path in sorted((home / "journal").glob("*.log")):
-        for line in path.read_bytes().splitlines(keepends=True):
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+        try:
+            lines = path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:  # its process has deleted it meanwhile
+            continue
+        yield from (json.loads(line) for line in lines if line.endswith(b"\n"))
 
 
-def until(true: Callable[[], Any], *, timeout_s: float = 10.0, what: str = "it") -> Any:
+def until(true: Callable[[], Any], *, timeout_s: float = 30.0, what: str = "it") -> Any:
     """Wait until ``true()`` is so and return its value.
 
     Raises:
