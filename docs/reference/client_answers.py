@@ -31,6 +31,8 @@ TAGS = {
     "Tokens": ("tokens", "tokens"),
     "Live events": ("live", "live events"),
 }
+#: Groups that are there for what reads them already; the client has the same elsewhere.
+NOT_READ = ("Stream monitoring",)
 _SHARED = "what several answers have in common"
 #: Fields that are not shown.
 _SECRET = ("secret", "ticket", "token")
@@ -80,6 +82,8 @@ def _group(path: str, route: dict[str, Any]) -> str | None:
     if not path.startswith("/api/"):
         return None
     tag = next(iter(route.get("tags", ())), "")
+    if tag in NOT_READ:
+        return None
     if tag in TAGS:
         return TAGS[tag][0]
     last = path.rsplit("/", 1)[1]

@@ -118,7 +118,7 @@ class Tracker:
     def logs(self, project_key: int, job_id: str, wanted: LogFilter) -> LogsAnswer:
         """The job's log entries."""
         with self._store.reading() as connection:
-            tracked = self._tracked(connection, project_key, job_id)
+            tracked = self.tracked(connection, project_key, job_id)
             events = _entries(connection, tracked.job.job_key, wanted)
             covered = None
             if wanted.from_us is None and wanted.to_us is None:
@@ -133,14 +133,14 @@ class Tracker:
     def raw_logs(self, project_key: int, job_id: str, wanted: LogFilter) -> bytes:
         """The job's log entries as lines of text."""
         with self._store.reading() as connection:
-            tracked = self._tracked(connection, project_key, job_id)
+            tracked = self.tracked(connection, project_key, job_id)
             events = _entries(connection, tracked.job.job_key, wanted)
         return b"".join(raw_logs(tracked, events))
 
     def progress(self, project_key: int, job_id: str) -> ProgressAnswer:
         """How far the job is."""
         with self._store.reading() as connection:
-            tracked = self._tracked(connection, project_key, job_id)
+            tracked = self.tracked(connection, project_key, job_id)
             job = tracked.job
             activity: list[EventRow] = []
             if not tracked.is_ended:
@@ -167,7 +167,7 @@ class Tracker:
         is_major = granularity == "major_events"
         types = MAJOR_TYPES if is_major else ALL_TYPES
         with self._store.reading() as connection:
-            tracked = self._tracked(connection, project_key, job_id)
+            tracked = self.tracked(connection, project_key, job_id)
             events = reading.events_of(
                 connection,
                 tracked.job.job_key,
@@ -201,7 +201,7 @@ class Tracker:
     ) -> MetricsAnswer:
         """The job's performance."""
         with self._store.reading() as connection:
-            tracked = self._tracked(connection, project_key, job_id)
+            tracked = self.tracked(connection, project_key, job_id)
             key, span = _worker_span(tracked)
             samples: list[SampleRow] = []
             history: list[HistoricalMetric] = []
@@ -221,7 +221,7 @@ class Tracker:
     def dependencies(self, project_key: int, job_id: str) -> DependenciesAnswer:
         """What the job needs and what needs it."""
         with self._store.reading() as connection:
-            tracked = self._tracked(connection, project_key, job_id)
+            tracked = self.tracked(connection, project_key, job_id)
             return dependencies_answer(tracked, _around(connection, tracked.job))
 
     # --- many jobs ---------------------------------------------------------------------------
@@ -235,7 +235,7 @@ class Tracker:
         refresh_interval_s: int | None = None,
     ) -> BatchAnswer:
         """Many jobs: those that are named, or the newest."""
-        now_us = round(self._now() * US)
+        now_us = self.now_us
         with self._store.reading() as connection:
             rows, not_found = _jobs(connection, project_key, wanted)
             tracked = self._many(connection, rows, now_us, in_short=not include_metrics)
@@ -254,12 +254,22 @@ class Tracker:
 
     # --- rows --------------------------------------------------------------------------------
 
-    def _tracked(self, connection: Connection, project_key: int, job_id: str) -> Tracked:
+    def tracked(self, connection: Connection, project_key: int, job_id: str) -> Tracked:
+        """A job as it stands, for answers that others make.
+
+        Raises:
+            KeyError: There is no such job in the project.
+        """
         # PostgreSQL refuses NUL in a text; no id has one.
         job = None if "\0" in job_id else reading.job_by_id(connection, project_key, job_id)
         if job is None:
             raise KeyError(job_id)
-        return self._many(connection, [job], round(self._now() * US))[0]
+        return self._many(connection, [job], self.now_us)[0]
+
+    @property
+    def now_us(self) -> int:
+        """Microseconds since 1970."""
+        return round(self._now() * US)
 
     def _many(
         self,

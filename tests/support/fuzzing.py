@@ -93,6 +93,7 @@ class Maker:
         self._known = {
             place: {
                 "jobId": job_ids(*place),
+                "job_uuid": job_ids(*place),
                 "subscriptionId": list(found.subscription_ids[place]),
                 **{name: [each] for name, each in zip(NAMES, names(*place), strict=True)},
             }

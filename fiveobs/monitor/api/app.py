@@ -25,6 +25,7 @@ from fiveobs.monitor.api import (
     openapi,
     problems,
     refusing,
+    streamed,
     subscribed,
     subscriptions,
     tracking,
@@ -44,6 +45,7 @@ Lifespan: TypeAlias = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 _ROUTERS: tuple[APIRouter, ...] = (
     tracking.router,
+    streamed.router,
     live.router,
     subscriptions.router,
     subscribed.router,

@@ -33,11 +33,13 @@ __all__ = [
     "AuditEntry",
     "ControlAnswer",
     "ControlRequest",
+    "Controls",
     "EmergencyStopAnswer",
     "EmergencyStopRequest",
     "Reason",
     "StopFilter",
     "Text",
+    "asked_of",
     "emergency_stop",
     "get_audit",
     "pause_job",
@@ -176,7 +178,7 @@ def _control(request: Request) -> Control:
     return found
 
 
-_Controls: TypeAlias = Annotated[Control, Depends(_control)]
+Controls: TypeAlias = Annotated[Control, Depends(_control)]
 _STATUSES = {"Queued": "received", "Running": "running", "Paused": "paused"}
 _SHOWN = {status: shown for shown, status in _STATUSES.items()}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -191,6 +193,24 @@ def _requester(scope: ProjectScope) -> Requester:
     )
 
 
+def asked_of(
+    scope: ProjectScope, control: Control, job_id: str, action: Action, reason: str = ""
+) -> Asked:
+    """Ask a job for something, for the caller.
+
+    Raises:
+        UnknownJobError: There is no such job in the project.
+        HTTPException: Its state does not allow it: 409; it cannot be asked just now: 503.
+    """
+    try:
+        return control.ask(_requester(scope), job_id, action, reason)
+    except RefusedError as exc:
+        shown = _SHOWN.get(exc.status, exc.status.capitalize())
+        raise ProblemError(409, str(exc), jobStatus=shown) from exc
+    except OSError as exc:
+        raise HTTPException(503, "the request cannot be written to FIVEOBS_HOME just now") from exc
+
+
 def _ask(
     scope: ProjectScope,
     control: Control,
@@ -200,14 +220,9 @@ def _ask(
 ) -> ControlAnswer:
     reason = body.reason if body is not None else ""
     try:
-        asked = control.ask(_requester(scope), job_id, action, reason)
+        asked = asked_of(scope, control, job_id, action, reason)
     except UnknownJobError as exc:
         raise HTTPException(404, f"there is no job {job_id!r} in this project") from exc
-    except RefusedError as exc:
-        shown = _SHOWN.get(exc.status, exc.status.capitalize())
-        raise ProblemError(409, str(exc), jobStatus=shown) from exc
-    except OSError as exc:
-        raise HTTPException(503, "the request cannot be written to FIVEOBS_HOME just now") from exc
     return _answer(asked, scope.caller.name, reason)
 
 
@@ -229,7 +244,7 @@ def _answer(asked: Asked, by: str, reason: str) -> ControlAnswer:
 
 @router.post(f"{JOB}/stop", summary="Stop a job", status_code=202, responses=_RESPONSES)
 def stop_job(
-    *, scope: Scope, control: _Controls, job_id: JobId, body: ControlRequest | None = None
+    *, scope: Scope, control: Controls, job_id: JobId, body: ControlRequest | None = None
 ) -> ControlAnswer:
     """Ask a job to stop. One that waits in a queue stops at its first checkpoint."""
     return _ask(scope, control, job_id, "stop", body)
@@ -237,7 +252,7 @@ def stop_job(
 
 @router.post(f"{JOB}/pause", summary="Pause a job", status_code=202, responses=_RESPONSES)
 def pause_job(
-    *, scope: Scope, control: _Controls, job_id: JobId, body: ControlRequest | None = None
+    *, scope: Scope, control: Controls, job_id: JobId, body: ControlRequest | None = None
 ) -> ControlAnswer:
     """Ask a running job to wait at its next checkpoint."""
     return _ask(scope, control, job_id, "pause", body)
@@ -245,7 +260,7 @@ def pause_job(
 
 @router.post(f"{JOB}/resume", summary="Resume a job", status_code=202, responses=_RESPONSES)
 def resume_job(
-    *, scope: Scope, control: _Controls, job_id: JobId, body: ControlRequest | None = None
+    *, scope: Scope, control: Controls, job_id: JobId, body: ControlRequest | None = None
 ) -> ControlAnswer:
     """Let a paused job go on, or take back a pause that it has not reached."""
     return _ask(scope, control, job_id, "resume", body)
@@ -253,7 +268,7 @@ def resume_job(
 
 @router.post("/emergency-stop", summary="Stop all jobs of a filter", status_code=202)
 def emergency_stop(
-    *, scope: Scope, control: _Controls, body: EmergencyStopRequest
+    *, scope: Scope, control: Controls, body: EmergencyStopRequest
 ) -> EmergencyStopAnswer:
     """Ask every job that fits to stop: those that run, and those that wait when they start."""
     named = body.filter

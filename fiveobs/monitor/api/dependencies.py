@@ -23,6 +23,7 @@ from fiveobs.monitor.store.schema import projects
 __all__ = [
     "CALLER",
     "JOB",
+    "MOST_ID",
     "CurrentCaller",
     "JobId",
     "ProjectScope",
@@ -38,7 +39,7 @@ __all__ = [
 #: Where the ASGI scope has the `Caller`.
 CALLER = "fiveobs.caller"
 #: Longest tenant, project or job, in characters.
-_MOST_ID = 256
+MOST_ID = 256
 
 
 class _TextConvertor(Convertor[str]):
@@ -133,7 +134,7 @@ def project(
         Path(
             alias="tenantId",
             min_length=1,
-            max_length=_MOST_ID,
+            max_length=MOST_ID,
             description="The tenant identifier",
         ),
     ],
@@ -142,7 +143,7 @@ def project(
         Path(
             alias="projectId",
             min_length=1,
-            max_length=_MOST_ID,
+            max_length=MOST_ID,
             description="The project identifier",
         ),
     ],
@@ -172,7 +173,7 @@ JobId: TypeAlias = Annotated[
     Path(
         alias="jobId",
         min_length=1,
-        max_length=_MOST_ID,
+        max_length=MOST_ID,
         description="The job identifier; whatever it holds beside letters and digits is "
         "percent-encoded, also a /",
     ),

@@ -29,6 +29,11 @@ Errors are problem details (RFC 9457). Times are RFC 3339, UTC.
 """
 _TAGS = [
     {"name": "Tracking", "description": "What jobs do, did and will do."},
+    {
+        "name": "Stream monitoring",
+        "description": "Jobs in the words of Flink: its states, milliseconds, and every answer in "
+        "`response` with `messages` beside it.",
+    },
     {"name": "Live events", "description": "Events as they happen, over SSE and WebSocket."},
     {"name": "Subscriptions", "description": "Events sent to you: webhooks."},
     {"name": "Control", "description": "Stop, pause and resume jobs."},

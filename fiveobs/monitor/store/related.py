@@ -11,6 +11,7 @@ from fiveobs.monitor.store.reading import JOBS, MAX_COUNTED, MAX_ROWS, all_rows,
 from fiveobs.monitor.store.rows import (
     ConditionRow,
     DependencyRow,
+    ErrorRow,
     JobRow,
     MeasureRow,
     ResourceRow,
@@ -19,8 +20,10 @@ from fiveobs.monitor.store.rows import (
 )
 from fiveobs.monitor.store.schema import (
     attempts,
+    audit,
     conditions,
     dependencies,
+    errors,
     jobs,
     measures,
     resources,
@@ -30,6 +33,7 @@ from fiveobs.monitor.store.schema import (
 __all__ = [
     "conditions_of",
     "count_waiting",
+    "errors_of",
     "jobs_needing",
     "measures_of",
     "needs_of",
@@ -38,6 +42,7 @@ __all__ = [
     "running_in",
     "runs_of",
     "stages_of_runs",
+    "stops_asked_of",
 ]
 
 # --- what belongs to a job ---------------------------------------------------------------------
@@ -59,6 +64,39 @@ _MEASURES = (
 def measures_of(connection: Connection, job_key: int, attempt: int) -> list[MeasureRow]:
     """What an attempt measured, summed over labels."""
     return all_rows(connection, MeasureRow, _MEASURES, {"job_key": job_key, "attempt": attempt})
+
+
+_ERRORS = (
+    select(*columns_of(ErrorRow, errors))
+    .where(errors.c.job_key == bindparam("job_key"), errors.c.attempt == bindparam("attempt"))
+    .order_by(errors.c.error_key.desc())
+    .limit(bindparam("most", type_=Integer))
+)
+
+
+def errors_of(connection: Connection, job_key: int, attempt: int, limit: int) -> list[ErrorRow]:
+    """What went wrong in an attempt, the newest first."""
+    given = {"job_key": job_key, "attempt": attempt, "most": limit}
+    return all_rows(connection, ErrorRow, _ERRORS, given)
+
+
+_STOPS = select(audit.c.target).where(
+    audit.c.outcome == literal_column("'requested'"),  # in the words of the partial index
+    audit.c.project_key == bindparam("project_key"),
+    audit.c.action == "job.stop",
+    audit.c.target.in_(bindparam("job_ids", expanding=True)),
+)
+
+
+def stops_asked_of(
+    connection: Connection, project_key: int, job_ids: Iterable[str]
+) -> frozenset[str]:
+    """Those of some jobs that were asked to stop and have not done so yet."""
+    wanted = list(job_ids)
+    if not wanted:
+        return frozenset()
+    given = {"project_key": project_key, "job_ids": wanted}
+    return frozenset(connection.execute(_STOPS, given).scalars())
 
 
 _NEEDS = (

@@ -9,6 +9,7 @@ __all__ = [
     "ConditionRow",
     "DependencyRow",
     "EntryCounts",
+    "ErrorRow",
     "EventRow",
     "IntervalRow",
     "JobRow",
@@ -128,6 +129,17 @@ class EntryCounts(NamedTuple):
     error: int
     first_at_us: int | None = None
     last_at_us: int | None = None
+
+
+class ErrorRow(NamedTuple):
+    """Something that went wrong in a job."""
+
+    at_us: int
+    event_type: str
+    stage: str | None
+    error_type: str
+    message: str
+    stacktrace: str | None
 
 
 class WorkerRow(NamedTuple):

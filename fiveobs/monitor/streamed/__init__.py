@@ -1,0 +1,1 @@
+"""The stream-monitoring API: jobs as those know them who come from Flink."""
