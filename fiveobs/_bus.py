@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from fiveobs._dispatch import Dispatcher
@@ -31,6 +30,7 @@ from fiveobs._subscription import (
     compile_patterns,
     name_of,
 )
+from fiveobs._wake import Wake
 from fiveobs.journal.dead_letters import DeadLetter, DeadLetterJournal
 from fiveobs.types import JobEvent
 
@@ -73,7 +73,7 @@ class Bus:
         self._starting = threading.Lock()
         self._dispatcher: Dispatcher | None = None
         self._routes: dict[tuple[str, str], tuple[Inbox, ...]] = {}
-        self._waiters: deque[SimpleQueue[None]] = deque()
+        self._waiters: deque[Wake] = deque()
         self._letters = DeadLetterJournal(self._find_home)
         #: Keys of dead letters on their way to a handler.
         self._replaying: set[tuple[str, str, str]] = set()
@@ -220,7 +220,7 @@ class Bus:
             Whether nothing is pending. ``False`` at once when called by a handler.
         """
         self._check_process()
-        done: SimpleQueue[None] = SimpleQueue()
+        done = Wake()
         while self.pending:
             left_s = deadline - time.monotonic()
             dispatcher = self._wake()
@@ -228,9 +228,7 @@ class Bus:
                 return False
             self._waiters.append(done)
             dispatcher.wake()
-            try:
-                done.get(timeout=left_s)
-            except Empty:
+            if not done.wait(left_s):
                 self._forget_waiter(done)
                 return False
         return True
@@ -288,7 +286,7 @@ class Bus:
     def notify_waiters(self) -> None:
         """Wake those in ``flush`` if nothing is pending."""
         while self._waiters and not self.pending:
-            self._waiters.popleft().put(None)
+            self._waiters.popleft().set()
 
     # --- inside ---
 
@@ -316,7 +314,7 @@ class Bus:
 
         return load_config(os.environ, {}, strict=False).home
 
-    def _forget_waiter(self, waiter: SimpleQueue[None]) -> None:
+    def _forget_waiter(self, waiter: Wake) -> None:
         try:
             self._waiters.remove(waiter)
         except ValueError:  # woken just now

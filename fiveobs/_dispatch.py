@@ -14,12 +14,12 @@ from collections import deque
 from collections.abc import Awaitable, Coroutine
 from contextvars import Context
 from itertools import count
-from queue import Empty, SimpleQueue
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fiveobs._report import report
 from fiveobs._subscription import Delivery, Handler, Inbox
+from fiveobs._wake import Wake
 from fiveobs.types import JobEvent
 
 if TYPE_CHECKING:
@@ -62,14 +62,12 @@ class Dispatcher:
         self._next_order = count().__next__
         #: Heads that were handled in an event loop, and how that ended.
         self._done: deque[tuple[LaneKey, BaseException | None]] = deque()
-        #: Unlike a lock, it may be used by a signal handler that has interrupted its use.
-        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._wake = Wake()
         self._share = Random().random
 
     def wake(self) -> None:
         """There is something to do."""
-        if self._wakes.empty():
-            self._wakes.put(None)
+        self._wake.set()
 
     def stop(self, deadline: float) -> None:
         """End after the handler that is running; wait for that until ``deadline``."""
@@ -92,11 +90,7 @@ class Dispatcher:
                 report("bus", f"{type(exc).__name__}: {exc}")
 
     def _wait(self) -> None:
-        timeout_s = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
-        try:
-            self._wakes.get(timeout=timeout_s)
-        except Empty:
-            pass
+        self._wake.wait(self._due[0][0] - time.monotonic() if self._due else None)
 
     def _step(self) -> bool:
         """One event of each subscription, and the tries that are due; whether there were any."""

@@ -7,16 +7,15 @@ is dropped, and counted. When our own lines are through, lines left by dead proc
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from queue import Empty, SimpleQueue
 from random import Random
 from typing import Any, NamedTuple, Protocol
 
+from fiveobs._wake import Wake
 from fiveobs.exceptions import DeliveryError
 from fiveobs.journal.cursors import Position
 from fiveobs.journal.reader import Batch, Reader
@@ -119,8 +118,7 @@ class Shipper:
         #: Errors in a row that the destination should not raise.
         self._defects = 0
         self._adopted: deque[_Adopted] = deque()
-        #: Not an event: its lock would be held forever if a signal handler flushed during a flush.
-        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._wake = Wake()
         self._moved = threading.Condition()
         self._stopping = False
         #: Until when a flush wants everything out, on the monotonic clock; 0 when none does.
@@ -142,7 +140,7 @@ class Shipper:
     def adopt(self, reader: Reader, done: Callable[[], None]) -> None:
         """Also ship a dead process's lines; ``done`` is called when all of them are through."""
         self._adopted.append(_Adopted(reader, done))
-        self._wake.put(None)
+        self._wake.set()
 
     def hurry(self, deadline: float) -> None:
         """Send what there is now rather than later; does not wait.
@@ -153,7 +151,7 @@ class Shipper:
             return
         self._flush_until = max(self._flush_until, deadline)
         self._resume_at = self._asked_until
-        self._wake.put(None)
+        self._wake.set()
 
     def _is_elsewhere(self) -> bool:
         """Whether this is a forked child: it has no shipper thread, and locks may be held."""
@@ -204,7 +202,7 @@ class Shipper:
         if self._is_elsewhere():
             return
         self._stopping = True
-        self._wake.put(None)
+        self._wake.set()
         if self._thread.ident is None:
             self._close_destination()
         elif self._thread is not threading.current_thread():
@@ -228,8 +226,7 @@ class Shipper:
         with self._moved:
             self._moved.notify_all()
         if not progressed and not self._stopping:
-            with contextlib.suppress(Empty):
-                self._wake.get(timeout=self._rest_s())
+            self._wake.wait(self._rest_s())
 
     def _turn(self) -> bool:
         """One step; whatever goes wrong with it must not end the shipping."""
