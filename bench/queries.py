@@ -136,8 +136,9 @@ def main(arguments: list[str] | None = None) -> int:
             for jobs in (options.small_jobs, options.large_jobs)
         )
         took = _measure(small, large, options.requests, random.Random(options.seed))
+        missed = _print(took, small.jobs, large.jobs)
         served = {each.jobs: _measure_served(each, options.requests) for each in (small, large)}
-    missed = _print(took, small.jobs, large.jobs) + _print_served(served)
+    missed += _print_served(served)
     print(
         f"targets: p99 at most {TARGET_GROWTH} times; a batch at most {TARGET_BATCH} times one job"
     )
