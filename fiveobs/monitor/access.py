@@ -78,6 +78,11 @@ class Caller:
         """Whether the caller's role includes this one."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether every project of every tenant is the caller's."""
+        return self.tenant_id is None and self.project_id is None
+
     def sees(self, tenant_id: str | None, project_id: str | None) -> bool:
         """Whether what belongs to this tenant and project is the caller's; ``None`` is all."""
         return self.tenant_id in (None, tenant_id) and self.project_id in (None, project_id)

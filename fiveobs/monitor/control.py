@@ -27,14 +27,12 @@ from fiveobs.monitor.store.schema import attempts, audit, jobs, kinds, projects,
 
 __all__ = [
     "Asked",
-    "AuditRow",
     "Control",
     "Filter",
     "RefusedError",
     "Requester",
     "Stopped",
     "UnknownJobError",
-    "audit_rows",
 ]
 
 Outcome: TypeAlias = str
@@ -157,19 +155,6 @@ class Stopped(NamedTuple):
     def not_written(self) -> list[str]:
         """Jobs that were not asked, because the request could not be written."""
         return [each.job_id for each in self.asked if each.outcome == NOT_WRITTEN]
-
-
-class AuditRow(NamedTuple):
-    """One row of the audit trail."""
-
-    audit_key: int
-    at_us: int
-    actor: str
-    action: str
-    target: str
-    reason: str | None
-    outcome: str
-    details: Mapping[str, Any] | None
 
 
 class _Job(NamedTuple):
@@ -469,30 +454,3 @@ def _settle_row(
     if isinstance(key, int):
         open_row = (audit.c.audit_key == key) & (audit.c.outcome == REQUESTED)
         connection.execute(update(audit).where(open_row).values(outcome=outcome, **further))
-
-
-def audit_rows(
-    store: Store,
-    project_key: int,
-    *,
-    before_key: int | None = None,
-    target: str | None = None,
-    limit: int,
-) -> list[AuditRow]:
-    """The audit trail of a project, the newest first.
-
-    Args:
-        store: Where it is.
-        project_key: Whose.
-        before_key: Only what was done before this row.
-        target: Only what was done to this job.
-        limit: How many rows at most.
-    """
-    found = select(*(audit.c[name] for name in AuditRow._fields)).filter_by(project_key=project_key)
-    if before_key is not None:
-        found = found.where(audit.c.audit_key < before_key)
-    if target is not None:
-        found = found.where(audit.c.target == target)
-    found = found.order_by(audit.c.audit_key.desc()).limit(limit)
-    with store.reading() as connection:
-        return [AuditRow(*row) for row in connection.execute(found)]

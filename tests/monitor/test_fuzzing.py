@@ -18,8 +18,7 @@ import pytest
 from sqlalchemy import select
 
 from fiveobs.monitor.api.document import operations
-from fiveobs.monitor.control import audit_rows
-from fiveobs.monitor.store.auditing import MONITOR
+from fiveobs.monitor.store.auditing import MONITOR, audit_rows
 from fiveobs.monitor.store.schema import projects
 from tests.support.asgi import Answer, asked
 from tests.support.fuzzing import Made, Maker

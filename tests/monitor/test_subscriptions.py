@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from fiveobs.cli import main
 from fiveobs.monitor.access import NewToken, create_token, revoke_token
-from fiveobs.monitor.control import audit_rows
+from fiveobs.monitor.store.auditing import audit_rows
 from fiveobs.monitor.store.schema import deliveries, subscriptions
 from fiveobs.monitor.webhooks.guard import Guard
 from fiveobs.monitor.webhooks.planning import Planner

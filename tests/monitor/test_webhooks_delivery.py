@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select
 
-from fiveobs.monitor.control import audit_rows
+from fiveobs.monitor.store.auditing import audit_rows
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import deliveries, subscriptions, told
 from fiveobs.monitor.webhooks.guard import Guard

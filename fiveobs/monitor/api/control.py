@@ -18,14 +18,13 @@ from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, Th
 from fiveobs.monitor.api.problems import ProblemError, described
 from fiveobs.monitor.control import (
     Asked,
-    AuditRow,
     Control,
     Filter,
     RefusedError,
     Requester,
     UnknownJobError,
-    audit_rows,
 )
+from fiveobs.monitor.store.auditing import AuditRow, audit_rows
 from fiveobs.monitor.tracking.models.base import Time
 
 __all__ = [
@@ -316,8 +315,19 @@ def get_audit(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=1_000, description="How many entries")] = 100,
 ) -> AuditAnswer:
-    """The project's audit trail, the newest first."""
-    rows = audit_rows(store, scope.project_key, before_key=before, target=job_id, limit=limit)
+    """The project's audit trail, the newest first.
+
+    Tokens that are good for every project see in it, too, what is about more than one: who made and
+    revoked such tokens.
+    """
+    rows = audit_rows(
+        store,
+        scope.project_key,
+        with_general=scope.caller.sees_all,
+        before_key=before,
+        target=job_id,
+        limit=limit,
+    )
     following = rows[-1].audit_key if len(rows) == limit else None
     return AuditAnswer(entries=[_entry(row) for row in rows], next=following)
 

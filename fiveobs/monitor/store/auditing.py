@@ -9,11 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
+from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import audit, sequences
 
-__all__ = ["MONITOR", "Claim", "claim", "claim_of", "note", "renew", "take_turn"]
+__all__ = [
+    "MONITOR",
+    "AuditRow",
+    "Claim",
+    "audit_rows",
+    "claim",
+    "claim_of",
+    "note",
+    "renew",
+    "take_turn",
+]
 
 #: Who concludes.
 MONITOR = "monitor"
@@ -56,6 +67,51 @@ def note(
     }
     done = connection.execute(insert(audit).values(values))
     return int(done.inserted_primary_key[0])  # type: ignore[index]
+
+
+class AuditRow(NamedTuple):
+    """One row of the audit trail."""
+
+    audit_key: int
+    at_us: int
+    actor: str
+    action: str
+    target: str
+    reason: str | None
+    outcome: str
+    details: Mapping[str, Any] | None
+
+
+def audit_rows(
+    store: Store,
+    project_key: int,
+    *,
+    with_general: bool = False,
+    before_key: int | None = None,
+    target: str | None = None,
+    limit: int,
+) -> list[AuditRow]:
+    """The audit trail of a project, the newest first.
+
+    Args:
+        store: Where it is.
+        project_key: Whose.
+        with_general: Also what is about no single project: tokens that are good for more.
+        before_key: Only what was done before this row.
+        target: Only what was done to this job, subscription or token.
+        limit: How many rows at most.
+    """
+    wanted = audit.c.project_key == project_key
+    if with_general:
+        wanted = or_(wanted, audit.c.project_key.is_(None))
+    found = select(*(audit.c[name] for name in AuditRow._fields)).where(wanted)
+    if before_key is not None:
+        found = found.where(audit.c.audit_key < before_key)
+    if target is not None:
+        found = found.where(audit.c.target == target)
+    found = found.order_by(audit.c.audit_key.desc()).limit(limit)
+    with store.reading() as connection:
+        return [AuditRow(*row) for row in connection.execute(found)]
 
 
 class Claim(NamedTuple):

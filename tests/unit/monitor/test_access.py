@@ -398,3 +398,29 @@ def test_another_scheme_of_authorization_is_refused(app: Any, store: Store) -> N
     path = "/api/a/p/execution/tracking/batch"
     assert ask(app, "GET", path, headers={"authorization": f"Basic {token}"}).status == 401
     assert ask(app, "GET", path, headers={"authorization": f"bearer {token}"}).status == 200
+
+
+# --- who made them -----------------------------------------------------------------------------
+
+
+def test_the_trail_has_tokens_for_those_whom_they_concern(app: Any, store: Store) -> None:
+    """A project's admin sees who made its tokens; only who sees all projects sees the others."""
+    made = {
+        "everywhere": create_token(store, name="everywhere", role="admin"),
+        "tenant": create_token(store, name="tenant", role="admin", tenant_id="a"),
+        "project": create_token(store, name="project", role="admin", tenant_id="a", project_id="p"),
+        "other": create_token(store, name="other", role="admin", tenant_id="b", project_id="p"),
+    }
+    seen = {}
+    for name, token in made.items():
+        tenant = "b" if name == "other" else "a"
+        path = f"/api/{tenant}/p/execution/audit?limit=1000"
+        entries = ask(app, "GET", path, token=token.token).content["entries"]
+        shown = {each["target"] for each in entries if each["action"] == "token.create"}
+        seen[name] = {each for each, token in made.items() if token.token_id in shown}
+    assert seen == {
+        "everywhere": {"everywhere", "tenant", "project"},
+        "tenant": {"project"},
+        "project": {"project"},
+        "other": {"other"},
+    }

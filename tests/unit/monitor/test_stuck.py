@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fiveobs.monitor.control import audit_rows
+from fiveobs.monitor.store.auditing import audit_rows
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.stuck import StuckJobs
 from fiveobs.testing import Captured, capture
