@@ -24,7 +24,7 @@ PACKAGE = ROOT / "fiveobs"
 #: From low to high: a module imports from its own layer and from those above it in this list only.
 #: A name stands for itself and for all that is inside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("exceptions", "_version", "_report", "_loading", "_yielding"),
+    ("exceptions", "_version", "_report", "_loading", "_wake", "_yielding"),
     (
         *("types", "_ids", "_sizes", "_secrets", "_redact"),
         *(
