@@ -32,7 +32,7 @@ TAGS = {
     "Live events": ("live", "live events"),
 }
 #: Groups that are there for what reads them already; the client has the same elsewhere.
-NOT_READ = ("Stream monitoring",)
+NOT_READ = ("Stream monitoring", "Enhanced monitoring")
 _SHARED = "what several answers have in common"
 #: Fields that are not shown.
 _SECRET = ("secret", "ticket", "token")

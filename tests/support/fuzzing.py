@@ -45,7 +45,12 @@ URLS = ("https://hooks.invalid/x", "http://127.0.0.1/", "http://[::1]:99/", "ftp
 ROOTS = ("tenantId", "projectId")
 NAMES = ("service", "jobName", "sessionId", "submittedBy")
 #: Names of lists, and of what is in them.
-SINGLE = {"jobIds": "jobId", "jobNames": "jobName", "services": "service"}
+SINGLE = {
+    "jobIds": "jobId",
+    "jobNames": "jobName",
+    "services": "service",
+    "workflow_id": "jobName",
+}
 GARBAGE = (b"{", b"\xff\xfe", b'"\\ud800"', b"[" * 2_000, b"nul", b'{"a": NaN}', b"0" * 3_000)
 
 
@@ -94,6 +99,7 @@ class Maker:
             place: {
                 "jobId": job_ids(*place),
                 "job_uuid": job_ids(*place),
+                "execution_id": job_ids(*place),
                 "subscriptionId": list(found.subscription_ids[place]),
                 **{name: [each] for name, each in zip(NAMES, names(*place), strict=True)},
             }
@@ -150,6 +156,9 @@ class Maker:
 
     def _query(self, parameters: Any) -> Iterator[str]:
         for each in parameters:
+            if each["in"] == "query" and each["name"] in ROOTS:
+                yield f"{each['name']}={quote(self._place[ROOTS.index(each['name'])])}"
+                continue
             if each["in"] != "query" or self._random.random() < 0.7:
                 continue
             schema = resolved(self._document, each["schema"])

@@ -20,6 +20,7 @@ from fiveobs.monitor.access import Access
 from fiveobs.monitor.api import (
     control,
     document,
+    enhanced,
     health,
     live,
     openapi,
@@ -46,6 +47,7 @@ Lifespan: TypeAlias = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 _ROUTERS: tuple[APIRouter, ...] = (
     tracking.router,
     streamed.router,
+    enhanced.router,
     live.router,
     subscriptions.router,
     subscribed.router,

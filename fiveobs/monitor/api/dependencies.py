@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
-from fastapi import Depends, HTTPException, Path
+from fastapi import Depends, HTTPException, Path, Query
 from sqlalchemy import select
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotations
@@ -22,6 +22,7 @@ from fiveobs.monitor.store.schema import projects
 
 __all__ = [
     "CALLER",
+    "DEFAULT",
     "JOB",
     "MOST_ID",
     "CurrentCaller",
@@ -30,8 +31,10 @@ __all__ = [
     "Require",
     "Scope",
     "TheStore",
+    "TokensScope",
     "caller",
     "project",
+    "project_of_token",
     "require",
     "store",
 ]
@@ -40,6 +43,8 @@ __all__ = [
 CALLER = "fiveobs.caller"
 #: Longest tenant, project or job, in characters.
 MOST_ID = 256
+#: The tenant and the project of those who name none.
+DEFAULT = "default"
 
 
 class _TextConvertor(Convertor[str]):
@@ -153,6 +158,40 @@ def project(
     Raises:
         HTTPException: 404 if there is none, or it is not the caller's: nobody can tell which.
     """
+    return _scope(connection, tenant_id, project_id)
+
+
+def project_of_token(
+    connection: HTTPConnection,
+    tenant_id: Annotated[
+        str | None,
+        Query(
+            alias="tenantId",
+            min_length=1,
+            max_length=MOST_ID,
+            description="The tenant; the token's if left out, or else `default`",
+        ),
+    ] = None,
+    project_id: Annotated[
+        str | None,
+        Query(
+            alias="projectId",
+            min_length=1,
+            max_length=MOST_ID,
+            description="The project; the token's if left out, or else `default`",
+        ),
+    ] = None,
+) -> ProjectScope:
+    """The project of the query or of the token, for paths that name none; as `project`."""
+    found = caller(connection)
+    return _scope(
+        connection,
+        tenant_id or found.tenant_id or DEFAULT,
+        project_id or found.project_id or DEFAULT,
+    )
+
+
+def _scope(connection: HTTPConnection, tenant_id: str, project_id: str) -> ProjectScope:
     found = caller(connection)
     if not found.sees(tenant_id, project_id) or "\0" in tenant_id + project_id:
         raise _unknown(tenant_id, project_id)
@@ -181,3 +220,4 @@ JobId: TypeAlias = Annotated[
 CurrentCaller: TypeAlias = Annotated[Caller, Depends(caller)]
 TheStore: TypeAlias = Annotated[Store, Depends(store)]
 Scope: TypeAlias = Annotated[ProjectScope, Depends(project)]
+TokensScope: TypeAlias = Annotated[ProjectScope, Depends(project_of_token)]

@@ -34,6 +34,10 @@ _TAGS = [
         "description": "Jobs in the words of Flink: its states, milliseconds, and every answer in "
         "`response` with `messages` beside it.",
     },
+    {
+        "name": "Enhanced monitoring",
+        "description": "Lists of jobs and of stages with their figures, a page at a time.",
+    },
     {"name": "Live events", "description": "Events as they happen, over SSE and WebSocket."},
     {"name": "Subscriptions", "description": "Events sent to you: webhooks."},
     {"name": "Control", "description": "Stop, pause and resume jobs."},

@@ -169,16 +169,14 @@ jobs = Table(
     Index(None, "project_key", "status", "created_at_us"),
     Index(None, "project_key", "created_at_us"),
     Index(None, "kind_key", "status", "ended_at_us"),
+    Index(None, "kind_key", "status", "created_at_us"),
+    Index(None, "kind_key", "created_at_us"),
 )
-partial("ix_jobs_session_id", jobs.c.session_id.is_not(None), jobs.c.project_key, jobs.c.session_id)
-partial("ix_jobs_request_id", jobs.c.request_id.is_not(None), jobs.c.project_key, jobs.c.request_id)
-partial(
-    "ix_jobs_parent_job_id",
-    jobs.c.parent_job_id.is_not(None),
-    jobs.c.project_key,
-    jobs.c.parent_job_id,
-)
-
+for _id in (jobs.c.session_id, jobs.c.request_id, jobs.c.parent_job_id):
+    partial(f"ix_jobs_{_id.name}", _id.is_not(None), jobs.c.project_key, _id)
+for _whose in (jobs.c.project_key, jobs.c.kind_key):  # lists of the longest
+    _name, _took = f"ix_jobs_{_whose.name}_duration_s", jobs.c.duration_s
+    partial(_name, _took.is_not(None), _whose, _took, jobs.c.job_key)
 partial(
     "ix_jobs_submitted_by",
     jobs.c.submitted_by.is_not(None),

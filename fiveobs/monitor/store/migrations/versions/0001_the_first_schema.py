@@ -205,6 +205,23 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.create_index(
+            batch_op.f("ix_jobs_kind_key_created_at_us"),
+            ["kind_key", "created_at_us"],
+            unique=False,
+        )
+        batch_op.create_index(
+            "ix_jobs_kind_key_duration_s",
+            ["kind_key", "duration_s", "job_key"],
+            unique=False,
+            sqlite_where=sa.text("duration_s IS NOT NULL"),
+            postgresql_where=sa.text("duration_s IS NOT NULL"),
+        )
+        batch_op.create_index(
+            batch_op.f("ix_jobs_kind_key_status_created_at_us"),
+            ["kind_key", "status", "created_at_us"],
+            unique=False,
+        )
+        batch_op.create_index(
             batch_op.f("ix_jobs_kind_key_status_ended_at_us"),
             ["kind_key", "status", "ended_at_us"],
             unique=False,
@@ -220,6 +237,13 @@ def upgrade() -> None:
             batch_op.f("ix_jobs_project_key_created_at_us"),
             ["project_key", "created_at_us"],
             unique=False,
+        )
+        batch_op.create_index(
+            "ix_jobs_project_key_duration_s",
+            ["project_key", "duration_s", "job_key"],
+            unique=False,
+            sqlite_where=sa.text("duration_s IS NOT NULL"),
+            postgresql_where=sa.text("duration_s IS NOT NULL"),
         )
         batch_op.create_index(
             batch_op.f("ix_jobs_project_key_status_created_at_us"),
@@ -668,6 +692,11 @@ def downgrade() -> None:
             postgresql_where=sa.text("status = 'received'"),
         )
         batch_op.drop_index(batch_op.f("ix_jobs_project_key_status_created_at_us"))
+        batch_op.drop_index(
+            "ix_jobs_project_key_duration_s",
+            sqlite_where=sa.text("duration_s IS NOT NULL"),
+            postgresql_where=sa.text("duration_s IS NOT NULL"),
+        )
         batch_op.drop_index(batch_op.f("ix_jobs_project_key_created_at_us"))
         batch_op.drop_index(
             "ix_jobs_parent_job_id",
@@ -675,6 +704,13 @@ def downgrade() -> None:
             postgresql_where=sa.text("parent_job_id IS NOT NULL"),
         )
         batch_op.drop_index(batch_op.f("ix_jobs_kind_key_status_ended_at_us"))
+        batch_op.drop_index(batch_op.f("ix_jobs_kind_key_status_created_at_us"))
+        batch_op.drop_index(
+            "ix_jobs_kind_key_duration_s",
+            sqlite_where=sa.text("duration_s IS NOT NULL"),
+            postgresql_where=sa.text("duration_s IS NOT NULL"),
+        )
+        batch_op.drop_index(batch_op.f("ix_jobs_kind_key_created_at_us"))
 
     op.drop_table("jobs")
     with op.batch_alter_table("workers", schema=None) as batch_op:
