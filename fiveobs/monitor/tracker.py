@@ -36,6 +36,7 @@ from fiveobs.monitor.tracking.queueing import (
     ALIVE_S,
     QueueEstimate,
     queue_estimate,
+    rests_of,
     system_health,
 )
 from fiveobs.monitor.tracking.throughput import PROGRESS_TYPES
@@ -334,9 +335,10 @@ class Tracker:
             return {}
         places = related.places_in_queue(connection, [each.job for each in waiting])
         running = self._running(connection, waiting)
+        rests = {queue: rests_of(found) for queue, found in running.items()}
         return {
             each.job.job_key: queue_estimate(
-                each, places.get(each.job.job_key), running[each.job.queue]
+                each, places.get(each.job.job_key), rests[each.job.queue]
             )
             for each in waiting
         }

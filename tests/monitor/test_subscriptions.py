@@ -175,7 +175,8 @@ def test_the_audit_trail_says_who_and_where_to(running: Monitor, home: Home) -> 
     path = f"subscriptions/{found['subscriptionId']}"
     assert not asked(running, token.token, "POST", f"{path}/test").json()["delivered"]
     assert asked(running, token.token, "DELETE", path).status_code == 204
-    trail = asked(running, running.token, "GET", "audit").json()["entries"]
+    entries = asked(running, running.token, "GET", "audit").json()["entries"]
+    trail = [each for each in entries if each["action"].startswith("subscription.")]
     assert [each["action"].removeprefix("subscription.") for each in trail] == [
         *("delete", "test", "create"),
     ]

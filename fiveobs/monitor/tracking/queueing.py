@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
 
 from fiveobs.monitor.store.rows import WorkerRow
-from fiveobs.monitor.tracking.estimates import estimate
+from fiveobs.monitor.tracking.estimates import Estimate, estimate
 from fiveobs.monitor.tracking.human import US, number
 from fiveobs.monitor.tracking.models.base import EstimateModel
 from fiveobs.monitor.tracking.models.batch import SystemHealth
 from fiveobs.monitor.tracking.tracked import Tracked
 
-__all__ = ["ALIVE_S", "QueueEstimate", "begins_s", "queue_estimate", "system_health"]
+__all__ = ["ALIVE_S", "QueueEstimate", "begins_s", "queue_estimate", "rests_of", "system_health"]
 
 #: A worker that gave a sign of life within so many seconds is taken to be alive.
 ALIVE_S = 30
@@ -34,8 +34,19 @@ class QueueEstimate:
     estimate: EstimateModel | None
 
 
+def rests_of(running: Iterable[Tracked] | None) -> list[Estimate] | None:
+    """What is left of each job of a queue that runs; ``None`` where one's rest is not known.
+
+    Args:
+        running: The jobs; ``None`` if they are too many to look at.
+    """
+    lefts = [estimate(each) for each in running or ()]
+    known = [each for each in lefts if each is not None]
+    return known if known and len(known) == len(lefts) else None
+
+
 def queue_estimate(
-    tracked: Tracked, position: int | None, running: Sequence[Tracked] | None
+    tracked: Tracked, position: int | None, rests: Sequence[Estimate] | None
 ) -> QueueEstimate:
     """When a job that waits will begin.
 
@@ -46,20 +57,18 @@ def queue_estimate(
     Args:
         tracked: The job.
         position: Its place in the queue, from 1.
-        running: The jobs of its queue that run; ``None`` if they are too many to look at.
+        rests: What is left of each job of its queue that runs; ``None`` if that is not known.
     """
     usual = tracked.history.usual
-    lefts = [estimate(each) for each in running or ()]
-    known = [each for each in lefts if each is not None]
-    if position is None or usual is None or not known or len(known) < len(lefts):
+    if position is None or usual is None or not rests:
         return QueueEstimate(position=position, start_us=None, completion_us=None, estimate=None)
     low_s, usual_s, high_s, runs = usual
     start_us = tracked.now_us + round(
-        US * begins_s(position, [each.remaining_s for each in known], usual_s)
+        US * begins_s(position, [each.remaining_s for each in rests], usual_s)
     )
-    lows = [each.low_s for each in known if each.low_s is not None]
-    highs = [each.high_s for each in known if each.high_s is not None]
-    has_range = len(lows) == len(highs) == len(known)
+    lows = [each.low_s for each in rests if each.low_s is not None]
+    highs = [each.high_s for each in rests if each.high_s is not None]
+    has_range = len(lows) == len(highs) == len(rests)
     return QueueEstimate(
         position=position,
         start_us=start_us,

@@ -15,7 +15,7 @@ from fiveobs.monitor.tracking.benchmarks import compare, rank_of
 from fiveobs.monitor.tracking.estimates import estimate, plan_stages, prediction_accuracy
 from fiveobs.monitor.tracking.history import History, PastRun
 from fiveobs.monitor.tracking.human import US
-from fiveobs.monitor.tracking.queueing import begins_s, queue_estimate, system_health
+from fiveobs.monitor.tracking.queueing import begins_s, queue_estimate, rests_of, system_health
 from fiveobs.monitor.tracking.tracked import Tracked
 
 NOW_US = 1_800_000_000 * US
@@ -227,9 +227,9 @@ def test_a_place_becomes_free_when_a_job_ends() -> None:
     """
     waiting = running(0, status="received", past=history(*[60.0] * 5))
     busy = [half_done(30), half_done(50)]
-    starts = [queue_estimate(waiting, place, busy).start_us for place in range(1, 6)]
+    starts = [queue_estimate(waiting, place, rests_of(busy)).start_us for place in range(1, 6)]
     assert [(each - NOW_US) / US for each in starts if each] == [30, 50, 90, 110, 150]
-    found = queue_estimate(waiting, 1, busy)
+    found = queue_estimate(waiting, 1, rests_of(busy))
     assert found.completion_us is not None
     assert (found.completion_us - NOW_US) / US == 90
 
@@ -237,10 +237,11 @@ def test_a_place_becomes_free_when_a_job_ends() -> None:
 def test_a_queue_says_nothing_of_what_it_does_not_know() -> None:
     """Nothing runs, one that runs has no estimate, too many run, or there is no past."""
     waiting = running(0, status="received", past=history(*[60.0] * 5))
-    assert queue_estimate(waiting, 4, []).start_us is None
-    assert queue_estimate(waiting, 4, None).start_us is None
-    assert queue_estimate(waiting, 4, [half_done(10), running(10)]).start_us is None
-    assert queue_estimate(running(0, status="received"), 4, [half_done(10)]).start_us is None
+    assert queue_estimate(waiting, 4, rests_of([])).start_us is None
+    assert queue_estimate(waiting, 4, rests_of(None)).start_us is None
+    assert queue_estimate(waiting, 4, rests_of([half_done(10), running(10)])).start_us is None
+    unknown = running(0, status="received")
+    assert queue_estimate(unknown, 4, rests_of([half_done(10)])).start_us is None
 
 
 @settings(deadline=None)
