@@ -9,6 +9,8 @@ from tests.support.process import ReceiverProcess
 
 JOBS = 1_000_000
 EVERY = 50_000
+#: Files that a journal of the size below has at most, but for the first.
+SEGMENTS = 4
 
 
 @pytest.mark.slow
@@ -29,5 +31,5 @@ def test_a_million_jobs_leave_nothing_behind(*, is_configured: bool) -> None:
     first, last = figures[0], figures[-1]
     assert last["jobs"] == JOBS
     assert last["rss_bytes"] < first["rss_bytes"] * 1.05, shown
-    assert last["fds"] <= first["fds"] + 2, shown  # a segment or two may be open for reading
+    assert last["fds"] <= first["fds"] + SEGMENTS, shown  # each may be open for reading
     assert last["threads"] == first["threads"], shown
