@@ -60,7 +60,7 @@ class Rotated:
         )
         assert self.process.stdout is not None
         self.job_id = self.process.stdout.readline().strip()
-        until(lambda: not self.first.exists() and self.beats(), timeout_s=20.0, what="rotation")
+        until(lambda: not self.first.exists() and self.beats(), timeout_s=60.0, what="rotation")
         self.stop = threading.Event()
         runs = (
             Ingester(store, home / "journal", report=self.tell).run,
@@ -116,7 +116,7 @@ def test_a_job_whose_beginning_is_gone_runs_and_is_lost_when_it_is_killed(rotate
     until(lambda: rotated.status() == "running", what="the job running")
     rotated.process.kill()
     rotated.process.wait()
-    until(lambda: rotated.status() == "lost", timeout_s=20.0, what="the job lost")
+    until(lambda: rotated.status() == "lost", timeout_s=60.0, what="the job lost")
     (attempt,) = rows(rotated.store, "attempts", "span_id", "lost_cause", "trace_id")
     assert all(attempt)
     reasons = rows(rotated.store, "unreadable", "reason")
@@ -133,4 +133,4 @@ def test_a_job_whose_beginning_is_gone_can_be_stopped(rotated: Rotated) -> None:
     assert (
         Control(rotated.store, rotated.home).ask(who, rotated.job_id, "stop").outcome == "requested"
     )
-    until(lambda: rotated.status() == "stopped", timeout_s=20.0, what="the job stopped")
+    until(lambda: rotated.status() == "stopped", timeout_s=60.0, what="the job stopped")

@@ -76,7 +76,7 @@ def taken(store: Store, pids: list[int]) -> list[str]:
 def wait_for_more(store: Store) -> None:
     """Until events have been taken in from now on."""
     before = len(rows(store, "events", "event_key"))
-    until(lambda: len(rows(store, "events", "event_key")) > before, timeout_s=20.0, what="ingest")
+    until(lambda: len(rows(store, "events", "event_key")) > before, timeout_s=60.0, what="ingest")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
@@ -98,7 +98,7 @@ def test_serve_may_be_killed_at_any_moment(fiveobs_home: Path, tmp_path: Path) -
         assert [process.wait(20) for process in processes] == [0] * WORKERS
         wanted = Counter(written(fiveobs_home, pids))
         with serving() as monitor:
-            until(lambda: len(taken(store, pids)) >= len(wanted), timeout_s=30.0, what="the rest")
+            until(lambda: len(taken(store, pids)) >= len(wanted), timeout_s=60.0, what="the rest")
             assert monitor.stop() == 0
         assert Counter(taken(store, pids)) == wanted
         assert set(wanted.values()) == {1}

@@ -99,11 +99,11 @@ def test_a_webhook_over_killed_monitors_loses_nothing() -> None:
                     _subscribe(monitor, token or "", hook.endpoint)
                 jobs(JOBS)
                 goal = len(hook.seen) + 6
-                hook.wait_for(partial(has_seen, goal), timeout_s=20)
+                hook.wait_for(partial(has_seen, goal), timeout_s=60)
                 monitor.process.send_signal(signal.SIGKILL)
                 monitor.process.wait()
         with serving(FIVEOBS_WEBHOOK_ALLOWED_NETWORKS="127.0.0.0/8"):
-            hook.wait_for(lambda each: len(set(each.sequences)) == ROUNDS * JOBS, timeout_s=30)
+            hook.wait_for(lambda each: len(set(each.sequences)) == ROUNDS * JOBS, timeout_s=60)
     ids = {request.headers["webhook-id"]: request.body for request in hook.seen}
     assert len(ids) == ROUNDS * JOBS
     assert len(hook.seen) - len(ids) <= ROUNDS, "more than the one on its way was repeated"

@@ -161,7 +161,7 @@ def _wait_for_owners(home: Path, stems: set[str], adopters: list[Worker]) -> dic
     """Wait until each of the stems has one of these owners."""
     pids = {adopter.process.pid for adopter in adopters}
     workers.until(
-        lambda: set(_owners(home, stems).values()) <= pids, timeout_s=30, what="owners for all"
+        lambda: set(_owners(home, stems).values()) <= pids, timeout_s=60, what="owners for all"
     )
     return _owners(home, stems)
 

@@ -157,7 +157,7 @@ def adopt(*stems: str) -> None:
 
     with observe_job("successor", service="faults"):
         folder = Path(os.environ["FIVEOBS_HOME"], "journal")
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 100
         while any(map(is_left, folder.glob("*.lock"))) and time.monotonic() < deadline:
             time.sleep(0.01)
 
