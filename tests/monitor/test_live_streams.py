@@ -7,9 +7,10 @@ from typing import Any, Self
 
 import httpx
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import connect
 
+from fiveobs.monitor.live import lifetime
 from tests.support.hooks import Home, happen
 from tests.support.monitors import Monitor, monitor
 from tests.support.workers import until
@@ -218,6 +219,31 @@ def test_a_subscription_by_websocket(running: Monitor, home: Home) -> None:
     with connect(path, additional_headers=bearer(running.token)) as socket:
         found = [json.loads(socket.recv(timeout=10)) for _ in range(3)]
     assert [each["data"]["data"].get("percent") for each in found] == [10, 40, None]
+
+
+def test_a_stream_ends_with_its_subscription(
+    running: Monitor, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever deletes it ends what is read of it, both as a stream and over WebSocket."""
+    monkeypatch.setattr(lifetime, "LOOK_EVERY_S", 0.2)
+    body = {"subscriptionType": "websocket", "events": ["progressUpdate"]}
+    url = f"{running.url}{EXECUTION}/job/job-1/subscribe"
+    answer = httpx.post(url, json=body, headers=bearer(running.token)).json()
+    mine = f"/subscriptions/{answer['subscriptionId']}"
+    path = running.url.replace("http", "ws") + answer["websocketUrl"]
+    with (
+        Stream(running, f"{mine}/events") as stream,
+        connect(path, additional_headers=bearer(running.token)) as socket,
+    ):
+        home.progress(10)
+        assert stream.types(1) == ["job.progress"]
+        assert json.loads(socket.recv(timeout=10))["type"] == "fiveobs.job.progress"
+        deleted = httpx.delete(running.url + EXECUTION + mine, headers=bearer(running.token))
+        assert deleted.status_code == 204
+        with pytest.raises(ConnectionClosedOK, match="the subscription has ended"):
+            socket.recv(timeout=10)
+        with pytest.raises(StopIteration):
+            stream.read(1)
 
 
 def test_a_subscription_is_answered_as_published(running: Monitor, home: Home) -> None:

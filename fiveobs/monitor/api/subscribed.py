@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, HTTPException, WebSocket
@@ -14,6 +14,7 @@ from fiveobs.monitor.api.asked import known_query
 from fiveobs.monitor.api.dependencies import ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.live import STREAM, Last, LastEvent, TheHub, begin, room_in
 from fiveobs.monitor.api.subscriptions import SubscriptionId, found
+from fiveobs.monitor.live.lifetime import Lifetime
 from fiveobs.monitor.live.sse import EventStream
 from fiveobs.monitor.live.wanted import Wanted
 from fiveobs.monitor.live.websocket import Socket
@@ -21,6 +22,9 @@ from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.tracking.human import US
 from fiveobs.monitor.webhooks import subscriptions as stored
 from fiveobs.monitor.webhooks.choosing import Choice, Teller
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 __all__ = ["router", "socket_of_subscription", "stream_subscription"]
 
@@ -37,7 +41,7 @@ class _Reading(NamedTuple):
     wanted: Wanted
     after: int
     teller: Teller
-    ends_at_s: float | None
+    lifetime: Lifetime
 
 
 @router.get(
@@ -57,8 +61,8 @@ async def stream_subscription(
     """The events of a subscription of type websocket, from when it was made."""
     owner = room_in(the_hub, scope)
     read = partial(_opened, store, scope, subscription_id, last)
-    wanted, after, teller, ends_at_s = await anyio.to_thread.run_sync(read)
-    return EventStream(the_hub, wanted, after, owner=owner, takes=teller, ends_at_s=ends_at_s)
+    wanted, after, teller, lifetime = await anyio.to_thread.run_sync(read)
+    return EventStream(the_hub, wanted, after, owner=owner, takes=teller, lifetime=lifetime)
 
 
 @router.websocket("/subscriptions/{subscriptionId}/ws")
@@ -74,8 +78,8 @@ async def socket_of_subscription(
     """The same over WebSocket."""
     owner = room_in(the_hub, scope)
     read = partial(_opened, store, scope, subscription_id, last)
-    wanted, after, teller, ends_at_s = await anyio.to_thread.run_sync(read)
-    socket = Socket(the_hub, wanted, after, owner=owner, takes=teller, ends_at_s=ends_at_s)
+    wanted, after, teller, lifetime = await anyio.to_thread.run_sync(read)
+    socket = Socket(the_hub, wanted, after, owner=owner, takes=teller, lifetime=lifetime)
     await socket.serve(websocket)
 
 
@@ -92,4 +96,11 @@ def _opened(store: Store, scope: ProjectScope, subscription_id: str, last: Last 
             teller.resume(connection, row.project_key, row.job_key, row.event_key, after)
     wanted = Wanted(project_key=row.project_key, job_key=row.job_key)
     ends_at_s = None if row.expires_at_us is None else row.expires_at_us / US
-    return _Reading(wanted, after, teller, ends_at_s)
+    goes_on = partial(_is_active, key=row.subscription_key)
+    return _Reading(wanted, after, teller, Lifetime(ends_at_s, goes_on))
+
+
+def _is_active(connection: Connection, *, key: int) -> bool:
+    """Whether a subscription has been neither deleted nor disabled."""
+    row = stored.by_key(connection, key)
+    return row is not None and row.status == stored.ACTIVE

@@ -156,7 +156,7 @@ class Hub:
 
     async def newest(self) -> int:
         """The key of the newest event in the store."""
-        return await self._read(newest_key)
+        return await self.read(newest_key)
 
     async def next(self, wanted: Wanted, after: int, wait_s: float) -> Part:
         """The next stretch of a stream; nothing, at the same place, if nothing came in time.
@@ -174,7 +174,7 @@ class Hub:
         if after >= self._end:
             return Part([], after)
         if after < self._start:
-            return await self._read(partial(_old, wanted=wanted, after=after))
+            return await self.read(partial(_old, wanted=wanted, after=after))
         return self._recent(wanted, after)
 
     def close(self) -> None:
@@ -230,7 +230,8 @@ class Hub:
 
     # --- from the store ----------------------------------------------------------------------
 
-    async def _read(self, read: Callable[[Connection], T]) -> T:
+    async def read(self, read: Callable[[Connection], T]) -> T:
+        """Read the store, in a thread of its own."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._reading, read)
 

@@ -9,7 +9,6 @@ something. Source: https://html.spec.whatwg.org/multipage/server-sent-events.htm
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from starlette.responses import Response
 from fiveobs._report import report
 from fiveobs.monitor.live.events import LiveEvent
 from fiveobs.monitor.live.hub import Hub, Part
+from fiveobs.monitor.live.lifetime import ENDLESS, Lifetime
 from fiveobs.monitor.live.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class EventStream(Response):
         after: The place at which to begin.
         owner: Whose stream it is.
         takes: A further choice, which may remember what it has seen; ``None`` takes all.
-        ends_at_s: When the stream is over, in seconds since 1970; ``None`` is never.
+        lifetime: How long it lasts.
         patience_s: How long a client may take nothing, in seconds.
         heartbeat_s: How often a silent stream gives a sign of life, in seconds.
         clock: Monotonic seconds.
@@ -64,7 +64,7 @@ class EventStream(Response):
         *,
         owner: str = "",
         takes: Callable[[LiveEvent], bool] | None = None,
-        ends_at_s: float | None = None,
+        lifetime: Lifetime = ENDLESS,
         patience_s: float = PATIENCE_S,
         heartbeat_s: float = HEARTBEAT_S,
         clock: Callable[[], float] = time.monotonic,
@@ -76,7 +76,7 @@ class EventStream(Response):
         self._after = after
         self._owner = owner
         self._takes = takes
-        self._ends_at_s = math.inf if ends_at_s is None else ends_at_s
+        self._lifetime = lifetime
         self._patience_s = patience_s
         self._heartbeat_s = heartbeat_s
         self._clock = clock
@@ -111,8 +111,8 @@ class EventStream(Response):
 
     async def _stream(self, send: Send) -> None:
         heartbeat_at = self._clock() + self._heartbeat_s
-        while not self._hub.is_closed and time.time() < self._ends_at_s:
-            wait_s = max(0.0, heartbeat_at - self._clock())
+        while not self._hub.is_closed and not await self._lifetime.is_over(self._hub):
+            wait_s = max(0.0, min(heartbeat_at - self._clock(), self._lifetime.wait_s))
             part = await self._hub.next(self._wanted, self._after, wait_s)
             pieces = self._pieces(part)
             for piece in pieces:

@@ -8,8 +8,6 @@ What a client sends is read and ignored. Signs of life are the server's pings.
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from fiveobs._report import report
 from fiveobs.monitor.live.events import LiveEvent
 from fiveobs.monitor.live.hub import Hub
+from fiveobs.monitor.live.lifetime import ENDLESS, Lifetime
 from fiveobs.monitor.live.sse import HEARTBEAT_S, PATIENCE_S
 from fiveobs.monitor.live.wanted import Wanted
 
@@ -42,7 +41,7 @@ class Socket:
         after: The place at which to begin.
         owner: Whose stream it is.
         takes: A further choice, which may remember what it has seen; ``None`` takes all.
-        ends_at_s: When the stream is over, in seconds since 1970; ``None`` is never.
+        lifetime: How long it lasts.
         patience_s: How long a client may take nothing, in seconds.
     """
 
@@ -54,7 +53,7 @@ class Socket:
         *,
         owner: str = "",
         takes: Callable[[LiveEvent], bool] | None = None,
-        ends_at_s: float | None = None,
+        lifetime: Lifetime = ENDLESS,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._hub = hub
@@ -62,7 +61,7 @@ class Socket:
         self._after = after
         self._owner = owner
         self._takes = takes
-        self._ends_at_s = math.inf if ends_at_s is None else ends_at_s
+        self._lifetime = lifetime
         self._patience_s = patience_s
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -95,14 +94,15 @@ class Socket:
 
     async def _stream(self, websocket: WebSocket) -> _Ending:
         while not self._hub.is_closed:
-            part = await self._hub.next(self._wanted, self._after, HEARTBEAT_S)
+            wait_s = min(HEARTBEAT_S, self._lifetime.wait_s)
+            part = await self._hub.next(self._wanted, self._after, wait_s)
             for event in part.events:
                 if self._takes is None or self._takes(event):
                     async with asyncio.timeout(self._patience_s):
                         await websocket.send_text(event.json.decode())
             self._after = part.end
-            if time.time() >= self._ends_at_s:
-                return _Ending(_DONE, "the subscription has expired")
+            if await self._lifetime.is_over(self._hub):
+                return _Ending(_DONE, "the subscription has ended")
         return _Ending(_GOING_AWAY, "the monitor ends: resume from the last event")
 
 
