@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -68,6 +69,9 @@ _IMPOSSIBLE = {
     "/readyz": ("403", "404", "422"),
     "/metrics": ("404", "422"),
 }
+#: FastAPI turns a warning of pydantic's off meanwhile, and for all threads: two that do so at once
+#: leave each other's filters behind.
+_ALONE = threading.Lock()
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
@@ -97,7 +101,8 @@ def of_route(route: Any, method: str | None) -> tuple[Document, Document]:
         method: In capitals; ``None`` for a WebSocket.
     """
     found = _as_request(route, None) if method is None else route
-    made = get_openapi(title="fiveobs", version="", routes=[found])
+    with _ALONE:
+        made = get_openapi(title="fiveobs", version="", routes=[found])
     document = _with_whole_bounds(made)
     operation = document["paths"].get(route.path_format, {}).get((method or "get").lower(), {})
     _simplify(operation)
@@ -114,14 +119,15 @@ def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str
 
 
 def _made(app: FastAPI, routes: list[Any], **more: Any) -> Document:
-    return get_openapi(
-        title=app.title,
-        version=app.version,
-        summary="Five tracks of observability for background jobs",
-        description=_DESCRIPTION,
-        routes=routes,
-        **more,
-    )
+    with _ALONE:
+        return get_openapi(
+            title=app.title,
+            version=app.version,
+            summary="Five tracks of observability for background jobs",
+            description=_DESCRIPTION,
+            routes=routes,
+            **more,
+        )
 
 
 def _tags(app: FastAPI) -> list[dict[str, Any]]:

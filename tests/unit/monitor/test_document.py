@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import best_match
 
 from fiveobs.monitor.api.app import create_app
-from fiveobs.monitor.api.document import WEBSOCKETS, operations
+from fiveobs.monitor.api.document import WEBSOCKETS, of_route, operations
 from fiveobs.monitor.api.routes import routes_of
 from fiveobs.monitor.store.engine import open_store
 from tests.support.asgi import ask
@@ -214,3 +215,11 @@ def test_the_reference_has_all_of_a_route(document: Any) -> None:
     assert "| `Retry-After` |" in page
     assert page.count("\n[Problems](#problems): 401") == len(by_id(document))
     assert "409 (the job's state does not allow it" in page
+
+
+def test_refusals_of_several_threads_do_not_meet(app: Any) -> None:
+    """What is wrong with a request is worked out in threads; none leaves a warning to another."""
+    routes = [route for route in routes_of(app) if getattr(route, "methods", None)]
+    with ThreadPoolExecutor(4) as threads:
+        made = threads.map(lambda route: of_route(route, min(route.methods)), routes * 4)
+        assert all(document["paths"] is not None for document, _ in made)
