@@ -31,6 +31,7 @@ PLACE = ("a", "p")
 MORE_THAN_A_SCHEMA = {
     "/subscribe$": "whether an address may be called",
     "/(logs|replay)$": "which of two times is the first",
+    "/enhanced-monitoring/": "what a cursor of this very list is",
     "/batch$": "that something is left of a list when it is taken apart",
 }
 NOT_ASKED = "(/events|/test)$"
@@ -49,12 +50,14 @@ def found(tmp_path: Path) -> Iterator[Tenants]:
 def known(found: Tenants) -> str:
     """Requests that reach what is there, beside those with ids that are made up."""
     ids = {
-        "tenantId": PLACE[0],
-        "projectId": PLACE[1],
-        "jobId": job_ids(*PLACE)[0],
-        "subscriptionId": found.subscription_ids[PLACE][0],
+        "path.tenantId": PLACE[0],
+        "path.projectId": PLACE[1],
+        "query.tenantId": PLACE[0],
+        "query.projectId": PLACE[1],
+        "path.subscriptionId": found.subscription_ids[PLACE][0],
+        **dict.fromkeys(("path.jobId", "path.job_uuid", "path.execution_id"), job_ids(*PLACE)[0]),
     }
-    lines = (f'"path.{name}" = {json.dumps(value)}' for name, value in ids.items())
+    lines = (f"{json.dumps(name)} = {json.dumps(value)}" for name, value in ids.items())
     return "\n".join(["[parameters]", *lines, ""])
 
 
