@@ -18,6 +18,7 @@ from wk_obeys import say
 
 import fiveobs
 from fiveobs._loading import loading
+from fiveobs._wake import Wake
 
 #: A child that takes longer hangs.
 CHILD_TIMEOUT_S = 20.0
@@ -96,10 +97,14 @@ def look_at(task: Path) -> tuple[str, str, int]:
 
 
 def our_locks() -> list[Any]:
-    """Every lock that an object or a module of ours has."""
+    """Every lock that an object or a module of ours has.
+
+    A `Wake` has none: what it holds is its state, and belongs to no thread.
+    """
     found = {}
     for each in gc.get_objects():
-        if str(type(each).__module__).partition(".")[0] == "fiveobs" and each is not loading:
+        is_ours = str(type(each).__module__).partition(".")[0] == "fiveobs"
+        if is_ours and each is not loading and not isinstance(each, Wake):
             values = getattr(each, "__dict__", {}).values()
             slots = (getattr(each, name, None) for name in getattr(type(each), "__slots__", ()))
             for value in (*values, *slots):
