@@ -27,7 +27,9 @@ class Gunicorn(PythonProgram):
         self.received = Received(there, folder / "home")
         self.port = free_port()
         variables = self.received.settings() | {"FIVEOBS_HEARTBEAT_INTERVAL": "0.2"}
-        arguments = ("--bind", f"{HOST}:{self.port}", "--workers", "2", *options)
+        # A worker that is being started when the server is told to end does not hear of it.
+        ending = ("--graceful-timeout", "5")
+        arguments = ("--bind", f"{HOST}:{self.port}", "--workers", "2", *ending, *options)
         says = "Booting worker"
         super().__init__(
             folder, "gunicorn", *arguments, "wsgi_app:application", says=says, **variables
