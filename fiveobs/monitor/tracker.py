@@ -46,7 +46,7 @@ from fiveobs.monitor.tracking.timeline import (
     Granularity,
     timeline_answer,
 )
-from fiveobs.monitor.tracking.tracked import STATUS_WORDS, Tracked
+from fiveobs.monitor.tracking.tracked import STATUSES, Tracked
 from fiveobs.monitor.tracking.trends import MOST_SAMPLES
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ _MOST_ACTIVITY = 200
 #: How long past runs are kept, and of how many kinds of job.
 _KEPT_S, _MOST_KINDS = 10.0, 5_000
 _NO_HISTORY = History()
-_STATUSES = {word: status for status, word in STATUS_WORDS.items()}
 
 
 class LogFilter(NamedTuple):
@@ -444,7 +443,7 @@ def _jobs(
     connection: Connection, project_key: int, wanted: Batch
 ) -> tuple[list[JobRow], list[str]]:
     """The jobs that are wanted, in order, and the ids that are none."""
-    statuses = [_STATUSES[wanted.status]] if wanted.status is not None else []
+    statuses = [STATUSES[wanted.status]] if wanted.status is not None else []
     if "\0" in (wanted.submitted_by or ""):
         return [], []
     if wanted.job_ids is None:

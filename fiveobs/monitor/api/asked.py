@@ -44,20 +44,26 @@ Moment: TypeAlias = Annotated[
 ]
 
 
-def in_order(where: str, from_us: int | None, to_us: int | None) -> None:
-    """Refuse ``fromTime`` and ``toTime`` that have nothing between them.
+def in_order(
+    where: str,
+    from_us: int | None,
+    to_us: int | None,
+    names: tuple[str, str] = ("fromTime", "toTime"),
+) -> None:
+    """Refuse two times that have nothing between them.
 
     Args:
         where: ``query`` or ``body``.
         from_us: The first, in microseconds since 1970; ``None`` is the beginning.
         to_us: The last; ``None`` is the end.
+        names: What they are called.
 
     Raises:
         ProblemError: The first comes after the last: 422.
     """
     if from_us is not None and to_us is not None and from_us > to_us:
-        valid = f"valid are times up to toTime, which is {as_time(to_us)}"
-        raise invalid(where, "fromTime", as_time(from_us), valid)
+        valid = f"valid are times up to {names[1]}, which is {as_time(to_us)}"
+        raise invalid(where, names[0], as_time(from_us), valid)
 
 
 def known_query(connection: HTTPConnection) -> None:

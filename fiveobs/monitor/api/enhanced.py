@@ -9,20 +9,18 @@ from typing import Annotated, Any, Literal, TypeAlias
 import orjson
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 
-from fiveobs.monitor.api.asked import Moment, known_query
+from fiveobs.monitor.api.asked import Moment, in_order, known_query
 from fiveobs.monitor.api.dependencies import MOST_ID, TokensScope, require
 from fiveobs.monitor.api.problems import invalid
 from fiveobs.monitor.api.tracking import Status
 from fiveobs.monitor.enhanced.executions import Lists, StepMark, Steps, Workflow
 from fiveobs.monitor.enhanced.models import ExecutionLog, Page, StepExecution, WorkflowExecution
 from fiveobs.monitor.store.executions import Executions, Mark
-from fiveobs.monitor.tracking.human import as_time
-from fiveobs.monitor.tracking.tracked import STATUS_WORDS
+from fiveobs.monitor.tracking.tracked import STATUSES
 
 __all__ = ["list_executions", "list_logs", "list_steps", "router"]
 
 _DEFAULT, _MOST = 100, 1_000
-_STATUSES = {word: status for status, word in STATUS_WORDS.items()}
 _LEVELS = {"DEBUG": 0, "INFO": 20, "WARNING": 30, "ERROR": 40}
 _MOST_KEY = 2**63 - 1
 
@@ -68,12 +66,10 @@ def _workflow(workflow_id: str | None, service: str | None) -> Workflow | None:
 def _executions(
     scope: TokensScope, status: str | None, from_us: int | None, to_us: int | None, sort: str
 ) -> Executions:
-    if from_us is not None and to_us is not None and from_us > to_us:
-        valid = f"valid are times up to created_before, which is {as_time(to_us)}"
-        raise invalid("query", "created_after", as_time(from_us), valid)
+    in_order("query", from_us, to_us, ("created_after", "created_before"))
     return Executions(
         project_key=scope.project_key,
-        status=None if status is None else _STATUSES[status],
+        status=None if status is None else STATUSES[status],
         from_us=from_us,
         to_us=to_us,
         sort=sort.removeprefix("-"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -67,9 +68,16 @@ def _place(scope: ProjectScope) -> Place:
     return Place(scope.tenant_id, scope.project_id)
 
 
-def _unknown(job_uuid: str) -> ProblemError:
-    detail = f"Job with that name is not found: {job_uuid!r}"
-    return ProblemError(404, detail, errorCode=_NOT_FOUND, response=None, messages=[detail])
+@contextmanager
+def _there(job_uuid: str) -> Iterator[None]:
+    """Say that there is no such job, where whoever was asked does not know it."""
+    try:
+        yield
+    except (UnknownJobError, KeyError) as exc:
+        detail = f"Job with that name is not found: {job_uuid!r}"
+        raise ProblemError(
+            404, detail, errorCode=_NOT_FOUND, response=None, messages=[detail]
+        ) from exc
 
 
 def _get(path: str, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -88,10 +96,8 @@ def _get(path: str, **options: Any) -> Callable[[Callable[..., Any]], Callable[.
 @_get(f"{_JOB}/status/", summary="Status of a job", responses=_UNKNOWN)
 def get_status(*, scope: Scope, streams: _Streams, job_uuid: JobUuid) -> Envelope[JobStatus]:
     """The job's state, times and stages."""
-    try:
+    with _there(job_uuid):
         found = streams.status(scope.project_key, _place(scope), job_uuid)
-    except KeyError as exc:
-        raise _unknown(job_uuid) from exc
     return Envelope(response=found, messages=[])
 
 
@@ -100,10 +106,8 @@ def get_status_and_metrics(
     *, scope: Scope, streams: _Streams, job_uuid: JobUuid
 ) -> Envelope[StatusAndMetrics]:
     """The same, and the job's main figures as text."""
-    try:
+    with _there(job_uuid):
         found = streams.status_and_metrics(scope.project_key, _place(scope), job_uuid)
-    except KeyError as exc:
-        raise _unknown(job_uuid) from exc
     return Envelope(response=found, messages=[])
 
 
@@ -117,11 +121,9 @@ def stop_streamed_job(
     *, scope: Scope, streams: _Streams, control: Controls, job_uuid: JobUuid
 ) -> Envelope[JobStatus]:
     """Ask the job to stop, by GET as published. It does so at its next checkpoint."""
-    try:
+    with _there(job_uuid):
         asked_of(scope, control, job_uuid, "stop")
         found = streams.status(scope.project_key, _place(scope), job_uuid)
-    except (UnknownJobError, KeyError) as exc:
-        raise _unknown(job_uuid) from exc
     return Envelope(response=found, messages=["The job stops at its next checkpoint"])
 
 
@@ -143,10 +145,8 @@ def get_overview(
 @_get(f"{_JOBS}/exceptions", summary="Exceptions of a job", responses=_UNKNOWN)
 def get_exceptions(*, scope: Scope, streams: _Streams, job_uuid: JobUuid) -> Envelope[Exceptions]:
     """What the job failed of, and what else went wrong in its last attempt."""
-    try:
+    with _there(job_uuid):
         found = streams.exceptions(scope.project_key, job_uuid)
-    except KeyError as exc:
-        raise _unknown(job_uuid) from exc
     return Envelope(response=found, messages=[])
 
 

@@ -111,8 +111,8 @@ class Lists:
             most = _MOST_JOBS if steps.are_few else max(limit, _FEWEST_JOBS)
             chosen = self._of_kind(connection, wanted, workflow)
             if steps.execution_id is not None:
-                rows = self._job(connection, wanted.project_key, steps.execution_id)
-                rows, following = [row for row in rows if chosen.take(row)], None
+                job = _job(connection, wanted.project_key, steps.execution_id)
+                rows, following = [job] if job is not None and chosen.take(job) else [], None
             else:
                 rows, following = _jobs_after(connection, chosen, after, most)
             tracked, values = self._read(connection, rows)
@@ -138,7 +138,7 @@ class Lists:
             KeyError: There is no such job in the project.
         """
         with self._store.reading() as connection:
-            (job,) = self._job(connection, project_key, execution_id) or (None,)
+            job = _job(connection, project_key, execution_id)
             if job is None:
                 raise KeyError(execution_id)
             found = listed.events_after(connection, job.job_key, level, after_key, limit + 1)
@@ -157,9 +157,6 @@ class Lists:
             return wanted
         keys = listed.kinds_named(connection, wanted.project_key, *workflow)
         return wanted._replace(kind_keys=keys)
-
-    def _job(self, connection: Connection, project_key: int, job_id: str) -> Sequence[JobRow]:
-        return () if "\0" in job_id else reading.jobs_by_id(connection, project_key, [job_id])
 
     def _read(
         self, connection: Connection, rows: Sequence[JobRow]
@@ -184,6 +181,11 @@ class Lists:
                 sample=samples.get(row.job_key),
                 now_us=now_us,
             )
+
+
+def _job(connection: Connection, project_key: int, job_id: str) -> JobRow | None:
+    # PostgreSQL refuses NUL in a text; no id has one.
+    return None if "\0" in job_id else reading.job_by_id(connection, project_key, job_id)
 
 
 #: More steps than a job has.

@@ -6,7 +6,7 @@ or of some kinds of job.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, or_, select, tuple_, union_all
@@ -92,7 +92,6 @@ def executions_of(
         after: Where the page before ended; ``None`` is the beginning.
         limit: How many at most.
     """
-    column = _COLUMNS[wanted.sort]
     if wanted.kind_keys is None:
         parts = [_keys(wanted, jobs.c.project_key == wanted.project_key, after, limit)]
     else:
@@ -104,8 +103,12 @@ def executions_of(
         return []
     keys = union_all(*parts).subquery()
     found = JOBS.where(jobs.c.job_key.in_(select(keys.c.job_key)))
-    order = (each.desc() if wanted.is_descending else each for each in (column, jobs.c.job_key))
-    return all_rows(connection, JobRow, found.order_by(*order).limit(limit))
+    return all_rows(connection, JobRow, found.order_by(*_order(wanted)).limit(limit))
+
+
+def _order(wanted: Executions) -> Iterator[Any]:
+    for each in (_COLUMNS[wanted.sort], jobs.c.job_key):
+        yield each.desc() if wanted.is_descending else each
 
 
 def _keys(wanted: Executions, condition: Any, after: Mark | None, limit: int) -> Select[Any]:
@@ -122,9 +125,8 @@ def _keys(wanted: Executions, condition: Any, after: Mark | None, limit: int) ->
         found = found.where(jobs.c.created_at_us <= wanted.to_us)
     if after is not None:
         found = found.where(place < after if wanted.is_descending else place > after)
-    order = (each.desc() if wanted.is_descending else each for each in (column, jobs.c.job_key))
     # SQLite takes a limit within a union in a subquery only.
-    return select(found.order_by(*order).limit(limit).subquery().c.job_key)
+    return select(found.order_by(*_order(wanted)).limit(limit).subquery().c.job_key)
 
 
 def measured_by(

@@ -15,7 +15,7 @@ from fiveobs.monitor.tracking.history import History
 from fiveobs.monitor.tracking.human import US
 from fiveobs.monitor.tracking.throughput import DEFAULT_UNIT, counted_in
 
-__all__ = ["OPEN", "STATUS_WORDS", "StageState", "Tracked", "parsed", "plain"]
+__all__ = ["OPEN", "STATUSES", "STATUS_WORDS", "StageState", "Tracked", "parsed", "plain"]
 
 #: The words of the API for the statuses of jobs.
 STATUS_WORDS = {
@@ -29,6 +29,8 @@ STATUS_WORDS = {
     "interrupted": "Interrupted",
     "lost": "Lost",
 }
+#: The statuses, for the words of the API.
+STATUSES = {word: status for status, word in STATUS_WORDS.items()}
 #: Statuses of jobs that are still to end.
 OPEN = frozenset({"received", "running", "paused"})
 
