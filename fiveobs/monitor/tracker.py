@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from fiveobs.monitor.gathering import gathered, told_of
 from fiveobs.monitor.store import reading, related
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.rows import EventRow, JobRow, SampleRow, SpanRow
@@ -64,7 +65,6 @@ _MOST_RUNNING = 500
 _MOST_ACTIVITY = 200
 #: How long past runs are kept, and of how many kinds of job.
 _KEPT_S, _MOST_KINDS = 10.0, 5_000
-_NO_HISTORY = History()
 
 
 class LogFilter(NamedTuple):
@@ -283,26 +283,9 @@ class Tracker:
 
         Nothing belongs to completed ones then, as none of it is told.
         """
-        whole = [job for job in jobs if not in_short or job.status != "completed"]
-        keys = [job.job_key for job in whole]
-        attempts = reading.latest_attempts(connection, keys)
-        stages = reading.latest_stages(connection, keys)
-        worker_keys = () if in_short else [row.worker_key for row in attempts.values()]
-        workers = reading.workers_by_key(connection, worker_keys)
-        histories = self._histories_of(connection, {job.kind_key for job in whole})
-        last = {} if in_short else reading.last_samples(connection, keys)
-        return [
-            Tracked(
-                job=job,
-                attempt=(attempt := attempts.get(job.job_key)),
-                stages=stages.get(job.job_key, ()),
-                worker=workers.get(attempt.worker_key or 0) if attempt is not None else None,
-                sample=last.get(job.job_key),
-                history=histories.get(job.kind_key, _NO_HISTORY).without(job.job_key),
-                now_us=now_us,
-            )
-            for job in jobs
-        ]
+        kinds = {job.kind_key for job in told_of(jobs, in_short=in_short)}
+        histories = self._histories_of(connection, kinds)
+        return gathered(connection, jobs, now_us, histories, in_short=in_short)
 
     def _histories_of(
         self, connection: Connection, kind_keys: Iterable[int]

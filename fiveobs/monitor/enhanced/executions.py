@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from fiveobs.monitor.enhanced.answers import (
@@ -13,6 +13,7 @@ from fiveobs.monitor.enhanced.answers import (
     workflow_execution,
 )
 from fiveobs.monitor.enhanced.models import ExecutionLog, StepExecution, WorkflowExecution
+from fiveobs.monitor.gathering import gathered
 from fiveobs.monitor.store import executions as listed
 from fiveobs.monitor.store import reading
 from fiveobs.monitor.store.engine import Store
@@ -162,25 +163,9 @@ class Lists:
         self, connection: Connection, rows: Sequence[JobRow]
     ) -> tuple[list[Tracked], Mapping[int, Mapping[str, float | None]]]:
         """Jobs with what belongs to them, and what they have counted themselves."""
-        keys = [row.job_key for row in rows]
-        return list(self._tracked(connection, rows)), listed.measured_by(connection, keys, COUNTED)
-
-    def _tracked(self, connection: Connection, rows: Sequence[JobRow]) -> Iterator[Tracked]:
         keys, now_us = [row.job_key for row in rows], round(self._now() * US)
-        attempts = reading.latest_attempts(connection, keys)
-        stages = reading.latest_stages(connection, keys)
-        workers = reading.workers_by_key(connection, [row.worker_key for row in attempts.values()])
-        samples = reading.last_samples(connection, keys)
-        for row in rows:
-            attempt = attempts.get(row.job_key)
-            yield Tracked(
-                job=row,
-                attempt=attempt,
-                stages=stages.get(row.job_key, ()),
-                worker=workers.get(attempt.worker_key or 0) if attempt is not None else None,
-                sample=samples.get(row.job_key),
-                now_us=now_us,
-            )
+        values = listed.measured_by(connection, keys, COUNTED)
+        return gathered(connection, rows, now_us, {}), values
 
 
 def _job(connection: Connection, project_key: int, job_id: str) -> JobRow | None:
