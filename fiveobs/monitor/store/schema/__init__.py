@@ -1,0 +1,47 @@
+"""The tables. Only the monitor opens them; workers never do.
+
+Times are integers: microseconds since 1970, UTC (``*_at_us``). Ids that others know (``job_id``,
+``worker_id``) are text; keys that only the store knows (``job_key``) are integers. ``event_key``
+grows with each event taken in, in the order of commits, so it is also the place in a stream:
+whoever takes events in holds the row of ``sequences`` that keys come from until the commit.
+"""
+
+from __future__ import annotations
+
+from fiveobs.monitor.store.schema._access import audit, tokens
+from fiveobs.monitor.store.schema._base import metadata, projects, sequences
+from fiveobs.monitor.store.schema._said import (
+    conditions,
+    dependencies,
+    errors,
+    events,
+    measures,
+    resources,
+    unreadable,
+)
+from fiveobs.monitor.store.schema._subscribed import deliveries, subscriptions, told
+from fiveobs.monitor.store.schema._work import attempts, jobs, kinds, samples, stages, workers
+
+__all__ = [
+    "attempts",
+    "audit",
+    "conditions",
+    "deliveries",
+    "dependencies",
+    "errors",
+    "events",
+    "jobs",
+    "kinds",
+    "measures",
+    "metadata",
+    "projects",
+    "resources",
+    "samples",
+    "sequences",
+    "stages",
+    "subscriptions",
+    "tokens",
+    "told",
+    "unreadable",
+    "workers",
+]
