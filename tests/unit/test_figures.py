@@ -94,6 +94,18 @@ def test_usage_is_this_process() -> None:
     assert _figures.process().pid == os.getpid()
 
 
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs the kernel's /proc")
+def test_memory_and_disk_are_what_psutil_says(tmp_path: Path) -> None:
+    """The kernel's files read here, and psutil asked where they are not there, agree."""
+    (tmp_path / "junk").write_text("what: is this\n")
+    for path in (tmp_path / "none", tmp_path / "junk"):
+        asked, read = _figures._rss_bytes(path), _figures._rss_bytes()
+        assert asked == pytest.approx(read, abs=4 * 1024 * 1024)
+        written, looked = _figures._io(path), _figures._io()
+        assert written[1] == looked[1]
+        assert written[2] <= looked[2]
+
+
 def test_what_goes_over_the_network_is_counted() -> None:
     """A megabyte to this machine is received and sent."""
     before = usage()
