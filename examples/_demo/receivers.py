@@ -112,6 +112,11 @@ class _Http(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     received: Received
 
+    def handle(self) -> None:
+        """Answer until the other side closes, or is killed."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
     def do_POST(self) -> None:
         """Take one export or envelope."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
