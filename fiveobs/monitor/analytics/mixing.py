@@ -17,7 +17,7 @@ from fiveobs.monitor.analytics.columns import Floats, Mask
 __all__ = ["Mixing", "Recalibration"]
 
 #: How much a loss changes a weight; losses are in times of the usual one.
-_RATE = 0.3
+_RATE = 0.1
 _MOST_LOSS = 10.0
 #: No expert is ever out of it: times may change.
 _LEAST_SHARE = 0.001
