@@ -71,6 +71,9 @@ class Importing:
         """The lines of some jobs, which are in the order in which they were submitted."""
         started = False
         for job in jobs:
+            if job.is_part:  # the line of the whole has their time in it
+                self.counts["parts"] += 1
+                continue
             at_ns = self._at_ns(job.submitted_s)
             if not started:
                 yield self._line(at_ns, "worker.started", {"data": {"resource": {}, "pid": 0}})
@@ -91,9 +94,6 @@ class Importing:
 
     def _take(self, job: Job, at_ns: int) -> None:
         """Plan what there is to say of a job."""
-        if job.is_part:
-            self.counts["parts"] += 1
-            return
         ending = _ENDINGS[job.status]
         if job.run_s is None and ending != "cancelled":
             self.counts["without a run time"] += 1

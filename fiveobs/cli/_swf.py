@@ -41,7 +41,7 @@ class Job:
     #: In the file, from 1.
     line: int
     number: int
-    #: Seconds since the trace began.
+    #: Seconds since the trace began; 0 where a part does not say it.
     submitted_s: float
     wait_s: float | None
     run_s: float | None
@@ -112,15 +112,15 @@ def _job(line: int, fields: list[str]) -> Job:
     number, submitted_s, status = numbers[0], numbers[1], numbers[10]
     if number is None:
         raise ValueError(f"job number: {fields[0]!r} is none; valid is 0 or more")
-    if submitted_s is None:
-        raise ValueError(f"submit time: {fields[1]!r} is none; valid are 0 or more seconds")
     code = -1 if status is None else int(status)
     if code not in _STATUSES:
         raise ValueError(f"status: {fields[10]!r} is none; valid are {_STATUSES}")
+    if submitted_s is None and code not in PARTS:
+        raise ValueError(f"submit time: {fields[1]!r} is none; valid are 0 or more seconds")
     return Job(
         line=line,
         number=int(number),
-        submitted_s=submitted_s,
+        submitted_s=submitted_s or 0.0,
         wait_s=numbers[2],
         run_s=numbers[3],
         processors=_whole(numbers[4]),

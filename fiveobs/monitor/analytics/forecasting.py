@@ -80,8 +80,8 @@ class Forecast:
     asked_later: Floats
     #: The probability that it fails; ``None`` if no run has ended.
     failure: float | None
-    #: Past runs that were looked at.
-    runs: int
+    #: Logarithms of the durations of the past runs behind it, sorted.
+    known: Floats
     durations: Said | None
     failures: Said | None
     #: Of each group; NaN of those without runs.
@@ -97,15 +97,16 @@ class Forecast:
         Returns:
             ``None`` if there are fewer.
         """
-        first = int(np.searchsorted(self.log_s, np.log(elapsed_s), "right")) if elapsed_s else 0
-        longer = len(self.log_s) - first
+        log_s = np.log(elapsed_s) if elapsed_s else -np.inf
+        first = int(np.searchsorted(self.log_s, log_s, "right"))
+        longer = len(self.known) - int(np.searchsorted(self.known, log_s, "right"))
         if longer < max(least, 1):
             return None
         gone = float(self.up_to[first - 1]) if first else 0.0
         asked = self.asked_later if elapsed_s else self.asked
         found = self.log_s[_places(self.up_to, gone + asked * (1 - gone))]
         low, usual, high = np.exp(np.maximum(found, self.log_s[first])).tolist()
-        return Interval(low_s=low, usual_s=usual, high_s=high, runs=min(self.runs, longer))
+        return Interval(low_s=low, usual_s=usual, high_s=high, runs=longer)
 
 
 class _Recent:
@@ -184,14 +185,15 @@ class Forecaster:
         failures = self._failures_said(found, few)
         failure = None if failures is None else float(failures.weights @ failures.values)
         log_s, up_to, durations, medians = self._mixed(found, features, few)
-        runs = next((each.count for each in found if each is not None and each.count), 0)
+        widest = next((each for each in reversed(found) if each is not None), None)
+        known = np.empty(0) if widest is None else np.sort(widest.durations()[0])
         return Forecast(
             log_s=log_s,
             up_to=up_to,
             asked=self._recalibrations[few].probabilities(),
             asked_later=self._later[few].probabilities(),
             failure=failure,
-            runs=min(runs, MOST_RUNS),
+            known=known,
             durations=durations,
             failures=failures,
             medians=medians,

@@ -56,7 +56,7 @@ class Prediction:
     remaining: Interval | None
     #: That it fails, given that it has not done so until now; from 0 to 1.
     failure_probability: float | None
-    #: Completed runs, and those that failed, in what was looked at.
+    #: Completed runs, and those that failed, among the newest that were looked at.
     completed_runs: int
     failed_runs: int
     #: How good these forecasts were at the beginning of past runs, and simple ones beside them.
@@ -74,7 +74,8 @@ def predict(runs: Runs, coming: Coming | None = None) -> Prediction:
         coming: What is known of the run.
     """
     coming = coming or Coming()
-    newest = runs.where(slice(max(len(runs) - MOST_JUDGED - MOST_RUNS, 0), None))
+    places = np.flatnonzero(runs.is_completed | runs.is_failed)
+    newest = runs.where(places[-MOST_JUDGED - MOST_RUNS :])
     trials = trials_of(newest)
     warm_up = min(max(len(newest) - MOST_JUDGED, MIN_RUNS), len(newest))
     asked, forecaster = back_test(trials, warm_up)
