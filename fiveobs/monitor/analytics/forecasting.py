@@ -17,7 +17,7 @@ import numpy as np
 from fiveobs.monitor.analytics.columns import Floats, Ints, Mask
 from fiveobs.monitor.analytics.mixing import Mixing, Recalibration
 
-__all__ = ["MOST_RUNS", "PROBABILITIES", "Forecast", "Forecaster", "Interval"]
+__all__ = ["MOST_RUNS", "PROBABILITIES", "Forecast", "Forecaster", "Interval", "Said"]
 
 #: Low, usual and high: of ten runs, eight lie between the first and the last.
 PROBABILITIES = np.array([0.1, 0.5, 0.9])

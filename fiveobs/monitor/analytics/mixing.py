@@ -78,7 +78,8 @@ class Recalibration:
     FURTHEST = 0.01
 
     def __init__(self, tail: float) -> None:
-        self.low, self.high = tail, 1 - tail
+        # What learns from few outcomes is too sure of itself: further out, until more are known.
+        self.low, self.high = tail / 2, 1 - tail / 2
         self._tail = tail
         self._below: deque[float] = deque(maxlen=self.WINDOW)
         self._up_to: deque[float] = deque(maxlen=self.WINDOW)
