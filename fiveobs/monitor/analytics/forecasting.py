@@ -214,6 +214,7 @@ class Forecaster:
         awake = np.zeros(len(values), np.bool_)
         medians = np.full(len(found), np.nan)
         parts: list[tuple[slice, Floats, Floats]] = []
+        shortest, longest = _range(found)
         for place, group in enumerate(found):
             if group is None or not group.count:
                 continue
@@ -226,10 +227,11 @@ class Forecaster:
             parts.append((experts, log_s, weights))
             errors = self._errors[place].typical
             if errors.size:
-                values[last] = median + errors[_ASKED_ERRORS]
+                likely = np.clip(median + errors, shortest, longest)
+                values[last] = likely[_ASKED_ERRORS]
                 awake[last] = True
                 even = np.full((1, errors.size), 1 / errors.size)
-                parts.append((slice(last, last + 1), median + errors, even))
+                parts.append((slice(last, last + 1), likely, even))
         if not parts:
             return np.empty(0), np.empty(0), None, medians
         shares = self._durations[few].weights(awake)
@@ -318,6 +320,15 @@ class Forecaster:
         for each, median in zip(self._errors, forecast.medians.tolist(), strict=True):
             if np.isfinite(median):
                 each.learn(log_s - median)
+
+
+def _range(found: Sequence[_Recent | None]) -> tuple[float, float]:
+    """The logarithms of the shortest and the longest duration that is known."""
+    known = [group.durations()[0] for group in found if group is not None and group.count]
+    return (
+        min((float(each.min()) for each in known), default=0.0),
+        max((float(each.max()) for each in known), default=0.0),
+    )
 
 
 def _weighed(log_s: Floats, features: Floats, asked: Floats) -> tuple[Floats, Floats]:

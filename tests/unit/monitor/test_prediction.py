@@ -112,6 +112,16 @@ def test_predictions_beat_what_is_simple() -> None:
         assert ours.pinball_p90_s < (theirs.pinball_p90_s or 0)
 
 
+def test_nothing_is_foreseen_that_was_never_seen() -> None:
+    """However runs have grown or varied, high is no more than the longest that is known."""
+    random = np.random.default_rng(6)
+    for took_s in (1.02 ** np.arange(400), np.exp(random.normal(0, 5, 400))):
+        found = predict(runs_of(took_s.tolist())).duration
+        assert found is not None
+        assert found.high_s <= took_s[-100:].max() * (1 + 1e-9)
+        assert found.low_s >= took_s[-100:].min() * (1 - 1e-9)
+
+
 def test_a_run_is_predicted_by_those_of_its_size() -> None:
     """Small inputs take a second and large ones a hundred: each is predicted by its like."""
     runs = runs_of([1.0, 100.0] * 100, sizes_bytes=[10, 1_000_000] * 100)
