@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,12 @@ class Importing:
     Args:
         digest: Names the trace, in hex digits; 16 or more.
         service: The service that the jobs are to belong to.
-        machine: Where they are to have run.
+        owner: Attributes of a worker's resource that say whose the jobs are.
     """
 
-    def __init__(self, digest: str, service: str, machine: str) -> None:
-        self.digest, self.service, self.machine = digest, service, machine
+    def __init__(self, digest: str, service: str, owner: Mapping[str, str]) -> None:
+        self.digest, self.service, self.machine = digest, service, f"swf-{digest[:8]}"
+        self._resource = {"service.name": service, **owner}
         #: Jobs by what became of them: how they ended, or why they were left out.
         self.counts: Counter[str] = Counter()
         #: When the trace began, in seconds since 1970.
@@ -76,7 +77,8 @@ class Importing:
                 continue
             at_ns = self._at_ns(job.submitted_s)
             if not started:
-                yield self._line(at_ns, "worker.started", {"data": {"resource": {}, "pid": 0}})
+                data = {"resource": self._resource, "pid": 0}
+                yield self._line(at_ns, "worker.started", {"data": data})
                 started = True
             yield from self._due(at_ns)
             self._take(job, at_ns)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from fiveobs._config import load_config
 from fiveobs._ids import MAX_NAME_LENGTH, clean_text
 from fiveobs.cli._imported import Importing, write_segments
 from fiveobs.cli._journals import add_home, home_of, journal_folder
@@ -57,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     if not service:
         raise BadInputError("--service is empty; name the service that the jobs belong to")
     out = Output(args.color)
-    bad, digest, start_s = _look(path, service)
+    config = load_config(os.environ, {}, strict=False)
+    owner = {"fiveobs.tenant.id": config.tenant_id, "fiveobs.project.id": config.project_id}
+    bad, digest, start_s = _look(path, (*owner.values(), service))
     for each in bad.named:
         out.line(f"line {each.number}: {plain(each.reason)}")
     if bad.count > len(bad.named):
@@ -65,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if bad.count and args.strict:
         out.line(f"{bad.count:,} bad lines: nothing was imported, as --strict says")
         return 1
-    importing = Importing(digest, service, f"swf-{digest[:8]}")
+    importing = Importing(digest, service, owner)
     importing.start_s = start_s
     with _opened(path) as file:
         jobs = (each for each in TraceReader(file) if isinstance(each, Job))
@@ -86,9 +90,9 @@ class _Bad:
             self.named.append(line)
 
 
-def _look(path: Path, service: str) -> tuple[_Bad, str, int]:
-    """The bad lines of a trace, what tells it from others, and when it began."""
-    bad, digest = _Bad(), hashlib.sha256(service.encode())
+def _look(path: Path, whose: tuple[str, ...]) -> tuple[_Bad, str, int]:
+    """The bad lines of a trace, what tells its jobs from others, and when it began."""
+    bad, digest = _Bad(), hashlib.sha256("\0".join(whose).encode())
 
     def lines(file: IO[bytes]) -> Iterator[bytes]:
         for line in file:

@@ -188,6 +188,22 @@ def test_importing_twice_counts_once(trace: Path, tmp_path: Path) -> None:
     store.close()
 
 
+def test_jobs_belong_to_the_project_that_the_settings_name(
+    trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worker's would; the same trace of two projects is two sets of jobs."""
+    store = open_store(f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    for project in ("one", "two"):
+        monkeypatch.setenv("FIVEOBS_TENANT_ID", "grid")
+        monkeypatch.setenv("FIVEOBS_PROJECT_ID", project)
+        assert imported(tmp_path / "home", str(trace)) == 0
+        Taking(store, tmp_path / "home").all()
+    names = dict(rows(store, "projects", "project_key", "project_id"))
+    found = [names[key] for key in rows(store, "jobs", "project_key")]
+    assert (found.count("one"), found.count("two")) == (6, 6)
+    store.close()
+
+
 def test_what_was_imported_and_left_out_is_said(
     trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,7 +278,7 @@ def test_memory_is_that_of_the_jobs_under_way() -> None:
     def peak(count: int) -> int:
         tracemalloc.start()
         found = (each for each in TraceReader(lines(count)) if isinstance(each, Job))
-        said = sum(1 for _ in Importing("ab" * 16, "s", "m").lines(found))
+        said = sum(1 for _ in Importing("ab" * 16, "s", {}).lines(found))
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert said == 3 * count + 2
