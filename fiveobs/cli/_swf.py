@@ -23,8 +23,9 @@ _STATUSES = (-1, FAILED, COMPLETED, *PARTS, CANCELLED)
 _FIELDS = 18
 _HEADER = re.compile(r";\s*([A-Za-z]+)\s*:\s*(.*?)\s*$")
 _SHOWN = 60
-#: Beyond it no trace goes: the year 9999 in seconds.
-_MOST = 253_402_300_799.0
+#: Beyond them no trace goes: 300 years in seconds, and anything else.
+_MOST_S, _MOST = 1e10, 1e15
+_TIMES = ("submit time", "wait time", "run time")
 
 
 class BadLine(NamedTuple):
@@ -158,7 +159,7 @@ def _number(name: str, text: str) -> float | None:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not abs(value) <= _MOST:
+    if not abs(value) <= (_MOST_S if name in _TIMES else _MOST):
         raise ValueError(f"{name}: {text[:_SHOWN]!r} is no number that it can be")
     return None if value < 0 else value
 

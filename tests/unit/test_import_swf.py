@@ -104,6 +104,7 @@ def test_the_header_says_when_the_trace_began() -> None:
         (b"-1 0" + b" 1" * 16, "job number: '-1'"),
         (b"1 -1" + b" 1" * 16, "submit time: '-1'"),
         (b"1 1e99" + b" 1" * 16, "submit time: '1e99'"),
+        (b"1 0 1e11" + b" 1" * 15, "wait time: '1e11'"),
         (b"\xff" + b" 1" * 17, "job number"),
     ],
 )
@@ -121,6 +122,17 @@ def test_a_bad_line_is_named_with_the_reason(line: bytes, reason: str) -> None:
 def test_no_bytes_break_the_reader(lines: list[bytes]) -> None:
     """Whatever is in a file, each line is a job, a bad line, a comment or empty."""
     assert all(isinstance(each, Job | BadLine) for each in TraceReader(lines))
+
+
+def test_times_may_lie_as_far_as_they_can(tmp_path: Path) -> None:
+    """The last moment that a header and a job can name is written as any other."""
+    trace = tmp_path / "late.swf"
+    late = b"1 1e10 1e10 1e10" + b" 1" * 6 + b" 1" + b" 1" * 7
+    trace.write_bytes(b"; UnixStartTime: 99999999999\n" + late + b"\n")
+    assert imported(tmp_path / "home", str(trace)) == 0
+    taking = Taking(open_store(f"sqlite:///{tmp_path / 'store.sqlite3'}"), tmp_path / "home")
+    assert taking.all() == 5
+    assert taking.reports == []
 
 
 def test_a_kind_of_job_is_an_application_of_a_user() -> None:
