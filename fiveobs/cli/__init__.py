@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 from typing import Any
 
 from fiveobs._version import __version__
@@ -18,9 +19,10 @@ from fiveobs.exceptions import FiveobsError, MonitorError
 
 __all__ = ["main"]
 
-#: The subcommands, each a module of this package with ``add_parser(subparsers)`` and ``run(args)``.
+#: The subcommands, each a module of this package with ``add_parser(subparsers)`` and ``run(args)``;
+#: one whose name Python keeps to itself has an underscore behind it.
 _COMMANDS = (
-    *("tail", "find", "doctor", "config", "serve", "token"),
+    *("tail", "find", "doctor", "config", "serve", "token", "import"),
     *("jobs", "job", "watch", "stop", "pause", "resume"),
 )
 _PROBLEM, _USAGE, _INTERRUPTED = 1, 2, 130
@@ -82,7 +84,7 @@ def _add_colour(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"fiveobs.cli.{name}")
+    return importlib.import_module(f"fiveobs.cli.{name}{'_' if iskeyword(name) else ''}")
 
 
 def _complain(message: str, code: int) -> int:

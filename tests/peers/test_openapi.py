@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.monitors import served
-from tests.support.tenants import Holder, Tenants, job_ids, tenants
+from tests.support.tenants import Holder, Tenants, job_ids, names, tenants
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
@@ -55,6 +55,7 @@ def known(found: Tenants) -> str:
         "query.tenantId": PLACE[0],
         "query.projectId": PLACE[1],
         "path.subscriptionId": found.subscription_ids[PLACE][0],
+        "path.workflow_id": names(*PLACE)[1],
         **dict.fromkeys(("path.jobId", "path.job_uuid", "path.execution_id"), job_ids(*PLACE)[0]),
     }
     lines = (f"{json.dumps(name)} = {json.dumps(value)}" for name, value in ids.items())

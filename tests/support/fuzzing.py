@@ -194,7 +194,7 @@ class Maker:
         if "enum" in schema or "const" in schema:
             return chance.choice(schema.get("enum", [schema.get("const")]))
         makers = {"object": self._object, "array": self._list, "boolean": self._flag}
-        makers |= {"integer": self._number, "number": self._number}
+        makers |= {"integer": self._number, "number": self._fraction}
         return makers.get(schema.get("type", ""), self._string)(name, schema)
 
     def _list(self, name: str, schema: Mapping[str, Any]) -> list[Any]:
@@ -203,6 +203,9 @@ class Maker:
 
     def _number(self, _name: str, schema: Mapping[str, Any]) -> int:
         return self._random.randint(schema.get("minimum", -9), schema.get("maximum", 10**6))
+
+    def _fraction(self, _name: str, schema: Mapping[str, Any]) -> float:
+        return self._random.uniform(schema.get("minimum", -9), schema.get("maximum", 10**6))
 
     def _flag(self, _name: str, _schema: Mapping[str, Any]) -> bool:
         return self._random.random() < 0.3
