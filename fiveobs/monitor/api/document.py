@@ -39,6 +39,10 @@ _TAGS = [
         "name": "Enhanced monitoring",
         "description": "Lists of jobs and of stages with their figures, a page at a time.",
     },
+    {
+        "name": "Export and report",
+        "description": "Tables as files, and how the jobs of a period went.",
+    },
     {"name": "Live events", "description": "Events as they happen, over SSE and WebSocket."},
     {"name": "Subscriptions", "description": "Events sent to you: webhooks."},
     {"name": "Control", "description": "Stop, pause and resume jobs."},
