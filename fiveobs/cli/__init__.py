@@ -22,6 +22,7 @@ __all__ = ["main"]
 _COMMANDS = (
     *("tail", "find", "doctor", "config", "serve", "token"),
     *("jobs", "job", "watch", "stop", "pause", "resume"),
+    *("export", "report"),
 )
 _PROBLEM, _USAGE, _INTERRUPTED = 1, 2, 130
 

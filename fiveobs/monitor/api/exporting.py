@@ -140,8 +140,8 @@ class Asked:
         for name, value in given.items():
             if value is not None and _CHOSEN_BY[name] not in table.filters:
                 takes = [each for each, by in _CHOSEN_BY.items() if by in table.filters]
-                valid = f"{table.name} can be chosen from by {', '.join(takes) or 'nothing'}"
-                raise invalid("query", name, value, valid)
+                valid = f"valid are {', '.join(takes)}" if takes else "leave it out"
+                raise invalid("query", name, value, f"{valid}: this is of the table {table.name}")
 
 
 def kind_keys(
