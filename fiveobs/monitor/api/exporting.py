@@ -34,7 +34,17 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Send
     from starlette.types import Scope as AsgiScope
 
-__all__ = ["From", "JobName", "Service", "To", "export_table", "kind_keys", "router"]
+__all__ = [
+    "Asked",
+    "Download",
+    "From",
+    "JobName",
+    "Service",
+    "To",
+    "export_table",
+    "kind_keys",
+    "router",
+]
 
 #: Threads that read for exports: the others are left to whoever wants a quick answer.
 _AT_ONCE = 2
@@ -197,7 +207,7 @@ async def export_table(
     store: TheStore,
     table: Annotated[
         str,
-        Path(description="[Which table](export.md)", json_schema_extra={"enum": list(TABLES)}),
+        Path(description="Which table", json_schema_extra={"enum": list(TABLES)}),
     ],
     asked: Annotated[Asked, Depends()],
     file_format: Annotated[

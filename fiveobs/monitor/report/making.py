@@ -32,7 +32,7 @@ __all__ = ["DAY_S", "Asked", "make_report"]
 DAY_S = 86_400
 #: How long a part of the trend may be, in seconds, and how many parts there are at most.
 _STEPS_S = (60, 300, 900, 3_600, 3 * 3_600, 6 * 3_600, DAY_S, 7 * DAY_S, 30 * DAY_S, 365 * DAY_S)
-_MOST_POINTS = 60
+_MOST_POINTS = 40
 #: Kinds of job that are listed.
 _MOST_KINDS = 50
 #: Jobs of one kind that are looked at, in each of the two periods.

@@ -29,7 +29,7 @@ _Z = 1.959964
 #: Fewer values say nothing of where their median is.
 _FEWEST = 6
 _MOST_FAILURES, _MOST_STEPS = 20, 30
-_MOST_CHARS = 500
+_MOST_CHARS = 300
 
 
 def figures_of(runs: Runs) -> PeriodFigures:
