@@ -177,7 +177,7 @@ _FILES: dict[int | str, dict[str, Any]] = {
         "content": {
             "text/csv": {
                 "schema": {"type": "string"},
-                "example": "service,job_name\r\nmining,Customer Journey Analysis\r\n",
+                "example": "service,job_name\nmining,Customer Journey Analysis\n",
             },
             "application/x-ndjson": {
                 "schema": {"type": "string"},
