@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pyarrow.parquet
+import pyarrow as pa
 import pytest
 from sqlalchemy import event, insert, update
 
 from fiveobs.monitor.exporting import formats
-from fiveobs.monitor.exporting.columns import Column
 from fiveobs.monitor.exporting.formats import FORMATS, pieces
 from fiveobs.monitor.exporting.table import Table
 from fiveobs.monitor.exporting.tables import TABLES, UNEXPORTED
@@ -25,10 +20,10 @@ from fiveobs.monitor.exporting.walking import MOST_ROWS, Wanted
 from fiveobs.monitor.store import schema
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.reading import job_by_id
+from tests.support.exports import READERS
 from tests.support.filled_store import BEGIN_US, CHILDREN, SECRET, fill, own_rows
 
 MINE, THEIRS, JOBS = 1, 2, 7
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The tables of the store behind those of an export that have another name.
 BEHIND = {"worker_events": "events"}
 #: How many rows each has.
@@ -59,89 +54,6 @@ def exported(store: Store, table: Table, file_format: str) -> bytes:
     return b"".join(pieces(encoder, table.chunks(store, Wanted(project_key=MINE))))
 
 
-# --- reading an export back, by nothing of ours --------------------------------------------------
-
-
-def unguarded(text: str) -> str:
-    """A text of a CSV file as it was, by the rule in docs/reference/export.md."""
-    return text[1:] if re.match("'+[=+\\-@\t\r\n＝＋－＠]", text) else text  # noqa: RUF001
-
-
-def from_csv(text: str, column: Column, *, is_quoted: bool) -> Any:
-    if text == "" and not is_quoted:
-        return None
-    made = {
-        "text": unguarded,
-        "json": lambda text: text,
-        "integer": int,
-        "number": float,
-        "boolean": lambda text: {"true": True, "false": False}[text],
-        "time": to_us,
-    }
-    return made[column.kind](text)
-
-
-def to_us(text: str) -> int:
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
-    return (datetime.fromisoformat(text) - EPOCH) // timedelta(microseconds=1)
-
-
-def cells(text: str) -> Iterator[list[tuple[str, bool]]]:
-    """The cells of RFC 4180's grammar, and whether each stood in quotes."""
-    cell = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n)')
-    row, at = [], 0
-    while at < len(text):
-        found = cell.match(text, at)
-        assert found, text[at : at + 80]
-        quoted, plain, end = found.groups()
-        row.append((plain, False) if quoted is None else (quoted.replace('""', '"'), True))
-        at = found.end()
-        if end == "\r\n":
-            yield row
-            row = []
-    assert row == []
-
-
-def read_csv(data: bytes, table: Table) -> list[tuple[Any, ...]]:
-    text = data.decode()
-    names, *found = cells(text)
-    assert [name for name, _ in names] == [each.name for each in table.columns]
-    # Any reader of CSV sees the same cells.
-    assert list(csv.reader(io.StringIO(text, newline=""), strict=True)) == [
-        [cell for cell, _ in row] for row in (names, *found)
-    ]
-    return [
-        tuple(
-            from_csv(cell, column, is_quoted=is_quoted)
-            for (cell, is_quoted), column in zip(row, table.columns, strict=True)
-        )
-        for row in found
-    ]
-
-
-def read_jsonl(data: bytes, table: Table) -> list[tuple[Any, ...]]:
-    found = [json.loads(line) for line in data.split(b"\n")[:-1]]
-    assert all(list(row) == [each.name for each in table.columns] for row in found)
-    times = {each.name for each in table.columns if each.kind == "time"}
-    return [
-        tuple(to_us(v) if name in times and v is not None else v for name, v in row.items())
-        for row in found
-    ]
-
-
-def read_parquet(data: bytes, table: Table) -> list[tuple[Any, ...]]:
-    found = pyarrow.parquet.read_table(io.BytesIO(data))
-    assert found.column_names == [each.name for each in table.columns]
-    columns = [
-        found[each.name].cast("int64") if each.kind == "time" else found[each.name]
-        for each in table.columns
-    ]
-    return list(zip(*(column.to_pylist() for column in columns), strict=True))
-
-
-READERS = {"csv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}
-
-
 # --- what is in it -------------------------------------------------------------------------------
 
 
@@ -157,7 +69,7 @@ def test_every_table_reads_back_from_every_format(filled: Store, name: str) -> N
         for row in expected
     ]
     for file_format, read in READERS.items():
-        found = read(exported(filled, table, file_format), table)
+        found = read(exported(filled, table, file_format), table.columns)
         assert found == (parsed if file_format == "jsonl" else expected), file_format
 
 
@@ -378,14 +290,14 @@ def test_memory_does_not_grow_with_the_rows(
 def peak_bytes(store: Store, table: Table, file_format: str) -> tuple[int, int]:
     """The most memory that an export has taken, Python's and Arrow's, and how many rows it had."""
     count = peak = 0
-    before = pyarrow.total_allocated_bytes()
+    before = pa.total_allocated_bytes()
     encoder = FORMATS[file_format](table.columns)
     tracemalloc.start()
     try:
         for chunk in table.chunks(store, Wanted(project_key=MINE)):
             count += len(chunk)
             encoder.rows(chunk)
-            peak = max(peak, pyarrow.total_allocated_bytes() - before)
+            peak = max(peak, pa.total_allocated_bytes() - before)
         encoder.end()
         return tracemalloc.get_traced_memory()[1] + peak, count
     finally:

@@ -58,7 +58,7 @@ def fill(store: Store, project_key: int, jobs: int = 7, nasty: Sequence[str] = N
     """
     made = _Rows(store, project_key, nasty)
     made.add("projects", [{"project_key": project_key, "project_id": f"p{project_key}"}])
-    made.add("tokens", [{"token_key": project_key, "token_id": f"t{project_key}"}])
+    made.add("tokens", [{"token_key": 1_000 + project_key, "token_id": f"t{project_key}"}])
     first = project_key * 1_000_000
     numbers = range(first, first + jobs)
     made.add("kinds", [{"kind_key": key, "job_name": f"k{key}"} for key in numbers])

@@ -48,11 +48,18 @@ class Encoder(Protocol):
 
 
 def pieces(encoder: Encoder, chunks: Iterable[Sequence[Row]]) -> Iterator[bytes]:
-    """The bytes of an export, as they are made; none is empty."""
-    yield from filter(None, (encoder.begin(),))
+    """The bytes of an export, as they are made; none is empty.
+
+    The first one comes when there are rows, or it is known that there are none.
+    """
+    before = encoder.begin()
     for rows in chunks:
-        yield from filter(None, (encoder.rows(rows),))
-    yield from filter(None, (encoder.end(),))
+        piece = before + encoder.rows(rows)
+        before = b""
+        if piece:
+            yield piece
+    if last := before + encoder.end():
+        yield last
 
 
 # --- CSV ---------------------------------------------------------------------------------------
