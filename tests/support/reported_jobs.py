@@ -73,6 +73,6 @@ def write(home: Path, runs: int = 60) -> None:
                 error = {"type": "ValueError", "message": "no <img src=//evil.invalid onerror=x>"}
                 if is_second and journal.chance.random() < 0.4:
                     error = {"type": "<b>New</b>Error", "message": "x" * 700}
-            kind = "h" if name == HOSTILE else "s"
-            journal.run(f"{kind}-{number}<br>", name, at_s, error)
+            job_id = f"h-{number}<br>" if name == HOSTILE else f"{number}"
+            journal.run(job_id, name, at_s, error)
     write_segment(home, "host-7-1", 1, *journal.lines)
