@@ -122,7 +122,7 @@ def check_export(place: Place, response: httpx.Response) -> None:
     if not response.is_success:
         raise _refused(place, response)
     if "attachment" not in response.headers.get("content-disposition", ""):
-        raise _problems.not_json(place.url)
+        raise _problems.no_export(place.url)
 
 
 def broken_off(place: Place, error: httpx.TransportError) -> UnreachableError:

@@ -20,7 +20,7 @@ from fiveobs.exceptions import (
     UnreachableError,
 )
 
-__all__ = ["broken_off", "not_json", "refused", "unreachable"]
+__all__ = ["broken_off", "no_export", "not_json", "refused", "unreachable"]
 
 _KINDS: dict[int, type[ProblemError]] = {
     401: UnauthorizedError,
@@ -76,7 +76,12 @@ def refused(
 
 def not_json(url: str) -> AnswerError:
     """A success that is not what a monitor says."""
-    return AnswerError(f"what answers at {url} is no monitor: its answer is not what was asked for")
+    return AnswerError(f"what answers at {url} is no monitor: its answer is no JSON")
+
+
+def no_export(url: str) -> AnswerError:
+    """A success that is no file."""
+    return AnswerError(f"what answers at {url} is no monitor: its answer is no export")
 
 
 def _problem(content_type: str, content: bytes) -> dict[str, Any] | None:

@@ -136,7 +136,6 @@ class ReportAnswer(Answer):
     to_time: datetime
     #: When the period before began; it ends where this one begins.
     before_from_time: datetime
-    made_at: datetime
     figures: PeriodFigures
     before: PeriodFigures
     changes: tuple[Change, ...]

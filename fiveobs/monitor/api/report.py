@@ -42,8 +42,7 @@ def get_report(
     Of jobs that were first heard of in the period; without `fromTime` it is seven days long.
     """
     kind_keys(store, scope, job_name, service)
-    now_us = time.time_ns() // 1_000
-    to_us = now_us if to_time is None else to_time
+    to_us = time.time_ns() // 1_000 if to_time is None else to_time
     from_us = to_us - _DEFAULT_US if from_time is None else from_time
     in_order("query", from_us, to_us)
     if from_us < _FIRST_US or not 0 < to_us - from_us <= _MOST_US:
@@ -57,7 +56,6 @@ def get_report(
             project_id=scope.project_id,
             from_us=from_us,
             to_us=to_us,
-            made_at_us=now_us,
             job_name=job_name,
             service=service,
         ),

@@ -48,7 +48,6 @@ class Asked(NamedTuple):
     #: Microseconds since 1970: from then on, and before.
     from_us: int
     to_us: int
-    made_at_us: int
     job_name: str | None = None
     service: str | None = None
 
@@ -101,7 +100,6 @@ def make_report(store: Store, asked: Asked) -> ReportAnswer:
         from_time=as_time(asked.from_us) or "",
         to_time=as_time(asked.to_us) or "",
         before_from_time=as_time(asked.before_us) or "",
-        made_at=as_time(asked.made_at_us) or "",
         figures=figures_of(runs),
         before=figures_of(earlier),
         changes=changes_of(runs, earlier),

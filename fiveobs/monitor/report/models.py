@@ -125,7 +125,6 @@ class ReportAnswer(Model):
     """… and before then."""
     before_from_time: Time
     """When the period before began; it ends where this one begins."""
-    made_at: Time
     figures: PeriodFigures
     before: PeriodFigures
     changes: list[Change]

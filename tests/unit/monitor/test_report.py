@@ -183,7 +183,7 @@ def told(store: Store, tmp_path: Path) -> Store:
 
 def report(store: Store, from_time: datetime, to_time: datetime, **more: Any) -> ReportAnswer:
     times = [round(each.timestamp() * US) for each in (from_time, to_time)]
-    return make_report(store, Asked(1, "t", "p", *times, times[1], **more))
+    return make_report(store, Asked(1, "t", "p", *times, **more))
 
 
 def test_a_report_has_every_run_of_the_period(told: Store) -> None:
@@ -244,8 +244,8 @@ def test_the_parts_of_a_period_are_of_a_length_that_people_use() -> None:
     chance = random.Random(3)
     for _ in range(200):
         length_us = int(10 ** chance.uniform(0, 15.2))
-        trend = making._trend(Asked(1, "t", "p", 0, length_us, 0))
+        trend = making._trend(Asked(1, "t", "p", 0, length_us))
         assert 1 <= trend.parts <= 40
         assert trend.parts * trend.step_s * US >= length_us
-    week = making._trend(Asked(1, "t", "p", 0, 7 * 86_400 * US, 0))
+    week = making._trend(Asked(1, "t", "p", 0, 7 * 86_400 * US))
     assert (week.step_s, week.parts) == (6 * 3_600, 28)
