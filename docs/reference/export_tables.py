@@ -48,7 +48,8 @@ keeps no transaction open, and does not hold up ingest. What follows from that:
 - No row is in it twice. What is there from the beginning to the end of an export is in it.
 - A row is as it was when it was read: the last ones are from a later moment than the first ones.
 - Without `toTime`, tables with a period end at the moment at which the export began.
-- The one exception: a job whose first event comes in late, while an export runs, may be left out.
+- What comes in late while an export runs, with a time that the export has passed, may be left out;
+  and a job whose status changes meanwhile may or may not be chosen by it.
 
 An answer that is whole ends as HTTP/1.1 says. Where something fails in the middle, the connection
 is cut instead, which every client reports: `curl` ends with 18, `fiveobs export` with 1 and without

@@ -28,6 +28,7 @@ from fiveobs.monitor.live.sse import until_gone
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.executions import kinds_named
 from fiveobs.monitor.store.reading import job_by_id
+from fiveobs.monitor.store.rows import JobRow
 from fiveobs.monitor.tracking.tracked import STATUSES
 
 if TYPE_CHECKING:
@@ -121,22 +122,28 @@ class Asked:
         """
         self._check(table)
         in_order("query", self.from_us, self.to_us)
-        now_us = time.time_ns() // 1_000
-        job = None
-        with store.reading() as connection:
-            if self.job_id is not None and "\0" not in self.job_id:
-                job = job_by_id(connection, scope.project_key, self.job_id)
-        if self.job_id is not None and job is None:
-            raise HTTPException(404, f"there is no job {self.job_id!r} in this project")
+        to_us = self.to_us
+        if to_us is None and PERIOD in table.filters:
+            to_us = time.time_ns() // 1_000  # what comes in while it is read has no end
         return Wanted(
             project_key=scope.project_key,
             kind_keys=kind_keys(store, scope, self.job_name, self.service),
             status=None if self.status is None else STATUSES[self.status],
-            job=job,
+            job=self._job(store, scope),
             from_us=self.from_us,
-            # What comes in while it is read has no end.
-            to_us=now_us if self.to_us is None and PERIOD in table.filters else self.to_us,
+            to_us=to_us,
         )
+
+    def _job(self, store: Store, scope: ProjectScope) -> JobRow | None:
+        if self.job_id is None:
+            return None
+        found = None
+        if "\0" not in self.job_id:
+            with store.reading() as connection:
+                found = job_by_id(connection, scope.project_key, self.job_id)
+        if found is None:
+            raise HTTPException(404, f"there is no job {self.job_id!r} in this project")
+        return found
 
     def _check(self, table: Table) -> None:
         given = {

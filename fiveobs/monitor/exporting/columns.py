@@ -37,7 +37,7 @@ class Column:
 
 
 class Columns:
-    """Makes columns of those of one table of the store; each method has the same arguments.
+    """Makes columns of those of one table of the store: by name, or from an expression.
 
     Args:
         source: The table.
@@ -46,9 +46,15 @@ class Columns:
     def __init__(self, source: Table) -> None:
         self._source = source
 
-    def text(self, name: str, doc: str, expression: Any = None, **more: Any) -> Column:
-        """A text, from the table's column of this name or from an expression."""
-        return self._column("text", name, doc, expression, **more)
+    def text(
+        self,
+        name: str,
+        doc: str,
+        expression: Any = None,
+        shown: Callable[[Any], Any] | None = None,
+    ) -> Column:
+        """A text."""
+        return self._column("text", name, doc, expression, shown)
 
     def integer(self, name: str, doc: str, expression: Any = None) -> Column:
         """A whole number."""
@@ -60,7 +66,7 @@ class Columns:
 
     def json(self, name: str, doc: str, *, is_text: bool = True) -> Column:
         """JSON; of a column whose type is JSON, which is no text any more when it has been read."""
-        return self._column("json", name, doc, None, shown=None if is_text else _to_json)
+        return self._column("json", name, doc, None, None if is_text else _to_json)
 
     def time(self, name: str, doc: str) -> Column:
         """A moment, from the table's column of this name with ``_us`` behind it."""
@@ -68,9 +74,7 @@ class Columns:
 
     def word(self, name: str, doc: str, words: Mapping[Any, str]) -> Column:
         """One of a few words; what has none is shown as it is."""
-        return self._column(
-            "text", name, doc, None, shown=lambda value: words.get(value, str(value))
-        )
+        return self._column("text", name, doc, None, lambda value: words.get(value, str(value)))
 
     def _column(
         self,
