@@ -104,8 +104,8 @@ def of_route(route: Any, method: str | None) -> tuple[Document, Document]:
         route: The route.
         method: In capitals; ``None`` for a WebSocket.
     """
-    found = _as_request(route, None) if method is None else route
     with _ALONE:
+        found = _as_request(route, None) if method is None else route
         made = get_openapi(title="fiveobs", version="", routes=[found])
     document = _with_whole_bounds(made)
     operation = document["paths"].get(route.path_format, {}).get((method or "get").lower(), {})
@@ -146,11 +146,12 @@ def _websockets(app: FastAPI) -> dict[str, dict[str, Any]]:
         for route in routes_of(app)
         if getattr(route, "tags", None)
     }
-    routes = [
-        _as_request(route, tags.get(route.endpoint.__module__))
-        for route in routes_of(app)
-        if isinstance(getattr(route, "original_route", route), APIWebSocketRoute)
-    ]
+    with _ALONE:
+        routes = [
+            _as_request(route, tags.get(route.endpoint.__module__))
+            for route in routes_of(app)
+            if isinstance(getattr(route, "original_route", route), APIWebSocketRoute)
+        ]
     found = {path: each["get"] for path, each in _made(app, routes)["paths"].items()}
     for route in routes:
         operation = found[route.path_format]
