@@ -100,6 +100,11 @@ def written(args: argparse.Namespace, *, is_binary: bool = False) -> Iterator[Bi
 @contextlib.contextmanager
 def _replaced(path: Path) -> Iterator[BinaryIO]:
     """A new file beside it, which takes its place at the end, or is removed."""
+    if path.exists() and not path.is_file():  # a pipe or a device is written to as it is
+        with path.open("wb") as file:
+            yield file
+        return
+    path = path.resolve()  # what a link leads to is replaced, and not the link
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with beside.open("xb") as file:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,20 @@ def test_a_file_is_whole_or_not_there(
     assert "what has come is not whole" in capsys.readouterr().err
     assert Path("jobs.csv").read_text() == "before"
     assert [each.name for each in Path().iterdir()] == ["jobs.csv"]
+
+
+def test_what_is_no_file_is_written_to_as_it_is(here: Monitor) -> None:
+    """A pipe stays a pipe, and a link leads where it did."""
+    os.mkfifo("pipe")
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(Path("pipe").read_bytes)
+        assert main(["export", "kinds", "--output", "pipe"]) == 0
+        assert reading.result(20).startswith(b"service,job_name")
+    assert Path("pipe").is_fifo()
+    Path("link").symlink_to("target")
+    assert main(["export", "kinds", "--output", "link"]) == 0
+    assert Path("link").is_symlink()
+    assert Path("target").read_bytes().startswith(b"service,job_name")
 
 
 @pytest.mark.parametrize(

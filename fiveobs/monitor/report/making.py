@@ -24,7 +24,7 @@ from fiveobs.monitor.report.summaries import (
 from fiveobs.monitor.store.analysed import Period, past_runs, past_steps
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.executions import kinds_named
-from fiveobs.monitor.store.schema import kinds
+from fiveobs.monitor.store.schema import jobs, kinds
 from fiveobs.monitor.tracking.human import as_time
 
 __all__ = ["DAY_S", "Asked", "make_report"]
@@ -36,7 +36,7 @@ _MOST_POINTS = 40
 #: Kinds of job that are listed.
 _MOST_KINDS = 50
 #: Jobs of one kind that are looked at, in each of the two periods.
-_MOST_JOBS = 50_000
+_MOST_JOBS = 20_000
 
 
 class Asked(NamedTuple):
@@ -85,7 +85,7 @@ def make_report(store: Store, asked: Asked) -> ReportAnswer:
     for kind in found:
         with store.reading() as connection:
             runs, earlier, steps = _read(connection, kind, asked)
-        is_cut = is_cut or max(len(runs), len(earlier)) >= _MOST_JOBS
+            is_cut = is_cut or _has_more(connection, kind, asked)
         if len(runs) or len(earlier):
             made.append(_of_kind(kind, runs, earlier, steps, trend))
             now.append(runs)
@@ -134,6 +134,24 @@ def _read(connection: Connection, kind: _Kind, asked: Asked) -> tuple[Runs, Runs
     runs = Runs.of(past_runs(connection, period))
     steps = Steps.of(past_steps(connection, period) if len(runs) else [], runs)
     return runs, Runs.of(past_runs(connection, earlier)), steps
+
+
+def _has_more(connection: Connection, kind: _Kind, asked: Asked) -> bool:
+    """Whether there are more jobs of a kind than are looked at, in one of the periods."""
+    newest = (
+        select(jobs.c.job_key)
+        .where(jobs.c.kind_key == kind.key)
+        .order_by(jobs.c.created_at_us.desc())
+        .offset(_MOST_JOBS)
+        .limit(1)
+    )
+    periods = ((asked.from_us, asked.to_us), (asked.before_us, asked.from_us))
+    return any(
+        connection.execute(
+            newest.where(jobs.c.created_at_us >= from_us, jobs.c.created_at_us < to_us)
+        ).first()
+        for from_us, to_us in periods
+    )
 
 
 def _of_kind(kind: _Kind, runs: Runs, earlier: Runs, steps: Steps, trend: _Trend) -> KindReport:

@@ -232,11 +232,14 @@ def test_a_report_of_one_kind_has_only_that(told: Store) -> None:
 def test_what_is_too_much_is_said(told: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """More jobs of a kind than are looked at, more kinds than are listed."""
     assert not report(told, MIDDLE, END).runs_left_out
-    monkeypatch.setattr(making, "_MOST_JOBS", 60)
     monkeypatch.setattr(making, "_MOST_KINDS", 1)
+    monkeypatch.setattr(making, "_MOST_JOBS", 60)
     found = report(told, MIDDLE, END)
-    assert found.runs_left_out
     assert (len(found.kinds), found.kinds_left_out, found.figures.runs) == (1, 1, 120)
+    assert not found.runs_left_out
+    monkeypatch.setattr(making, "_MOST_JOBS", 59)
+    found = report(told, MIDDLE, END)
+    assert (found.runs_left_out, found.figures.runs) == (True, 118)
 
 
 def test_the_parts_of_a_period_are_of_a_length_that_people_use() -> None:
