@@ -30,6 +30,7 @@ TAGS = {
     "Control": ("control", "what was done to a job"),
     "Tokens": ("tokens", "tokens"),
     "Live events": ("live", "live events"),
+    "Export and report": ("report", "how the jobs of a period went"),
 }
 #: Groups that are there for what reads them already; the client has the same elsewhere.
 NOT_READ = ("Stream monitoring", "Enhanced monitoring")

@@ -2,9 +2,9 @@
 
 ``configuration.md`` from the table of settings, ``events.md`` from the schema of journal lines,
 ``metrics.md`` from the instruments, ``api.md`` from the public names, ``http-api.md`` from the
-monitor's OpenAPI document, and with it the classes in ``fiveobs/client/answers``. Run it after a
-change to one of them, from the repository's root: ``python docs/reference/generate.py``. It needs
-``fiveobs[monitor]``.
+monitor's OpenAPI document, and with it the classes in ``fiveobs/client/answers``, ``export.md``
+from the tables that can be exported. Run it after a change to one of them, from the repository's
+root: ``python docs/reference/generate.py``. It needs ``fiveobs[monitor]``.
 """
 
 from __future__ import annotations
@@ -412,6 +412,13 @@ def answer_modules() -> dict[str, str]:
     return modules(openapi())
 
 
+def export_page() -> str:
+    """The page of tables that can be exported."""
+    from export_tables import page
+
+    return page()
+
+
 #: Each page's maker by the page's name.
 PAGES = {
     "configuration.md": page,
@@ -419,6 +426,7 @@ PAGES = {
     "metrics.md": metrics_page,
     "api.md": api_page,
     "http-api.md": http_page,
+    "export.md": export_page,
 }
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ __all__ = ["main"]
 _COMMANDS = (
     *("tail", "find", "doctor", "config", "serve", "token", "import"),
     *("jobs", "job", "watch", "stop", "pause", "resume"),
+    *("export", "report"),
 )
 _PROBLEM, _USAGE, _INTERRUPTED = 1, 2, 130
 

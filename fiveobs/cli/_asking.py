@@ -15,7 +15,7 @@ from fiveobs.exceptions import BadInputError, ConfigError, NotFoundError
 if TYPE_CHECKING:
     from fiveobs.client import Client
 
-__all__ = ["add_monitor", "asking", "full_id"]
+__all__ = ["add_monitor", "add_place", "asking", "full_id"]
 
 #: Among so many of the newest jobs a shortened id is looked for.
 _MOST_JOBS = 1_000
@@ -25,15 +25,20 @@ _RICH, _HTTPX = "rich", "httpx"
 
 
 def add_monitor(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say which monitor is asked."""
+    """Add the flags of a command that shows what a monitor answers."""
     parser.add_argument("--json", action="store_true", help="print the monitor's JSON")
+    add_place(parser)
+
+
+def add_place(parser: argparse.ArgumentParser, timeout: str = "10s") -> None:
+    """Add the flags that say which monitor is asked, and how long it may take."""
     parser.add_argument(
         "--url", metavar="URL", help="where the monitor is (default: FIVEOBS_MONITOR_URL)"
     )
     parser.add_argument("--tenant", metavar="ID", help="the tenant (default: default)")
     parser.add_argument("--project", metavar="ID", help="the project (default: default)")
     parser.add_argument(
-        "--timeout", metavar="TIME", default="10s", help="how long an answer may take"
+        "--timeout", metavar="TIME", default=timeout, help="how long an answer may take"
     )
 
 

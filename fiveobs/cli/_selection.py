@@ -117,8 +117,12 @@ def _has_id(record: dict[str, Any], fields: tuple[str, ...], values: list[str]) 
     )
 
 
-def since_timestamp(text: str) -> str:
+def since_timestamp(text: str, flag: str = "--since") -> str:
     """``10m`` (ago), or a time such as ``2026-01-31T12:00``, as a record's timestamp.
+
+    Args:
+        text: What was given.
+        flag: How.
 
     Raises:
         BadInputError: It is neither.
@@ -126,16 +130,16 @@ def since_timestamp(text: str) -> str:
     try:
         ago_s = _parsers.duration(0.0)(text)
     except UnusableError:
-        return rfc3339(_moment_ns(text))
+        return rfc3339(_moment_ns(text, flag))
     return rfc3339(time.time_ns() - int(ago_s * 1e9))
 
 
-def _moment_ns(text: str) -> int:
+def _moment_ns(text: str, flag: str) -> int:
     try:
         moment = datetime.fromisoformat(text.strip()).astimezone()
     except (ValueError, OverflowError):
         raise BadInputError(
-            f"--since {text!r} is no time; use how long ago (30s, 10m, 2h, 1d), or a moment"
+            f"{flag} {text!r} is no time; use how long ago (30s, 10m, 2h, 1d), or a moment"
             " (2026-01-31T12:00, local time unless it says otherwise)"
         ) from None
     return int(moment.timestamp() * 1e6) * 1000

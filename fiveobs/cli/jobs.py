@@ -8,7 +8,7 @@ from typing import Any
 from fiveobs.cli._asking import add_monitor, asking
 from fiveobs.exceptions import BadInputError
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "run", "status_of"]
 
 _STATUSES = (
     *("Running", "Queued", "Completed", "Failed", "Paused"),
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     with asking(args) as client:
         answer = client.jobs(
             args.id or None,
-            status=_status(args.status),
+            status=status_of(args.status),
             submitted_by=args.by,
             include_metrics=args.json,
             limit=_count(args.lines),
@@ -65,8 +65,12 @@ def _show(colour: str, answer: Any) -> None:
     screen.show(summary_line(answer))
 
 
-def _status(text: str | None) -> str | None:
-    """As the monitor writes it."""
+def status_of(text: str | None) -> str | None:
+    """A status as the monitor writes it.
+
+    Raises:
+        BadInputError: There is no such status.
+    """
     if text is None:
         return None
     found = next((each for each in _STATUSES if each.lower() == text.lower()), None)

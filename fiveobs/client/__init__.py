@@ -11,9 +11,9 @@ Example:
 
 from __future__ import annotations
 
-from fiveobs.client._async import AsyncClient, AsyncWatch
+from fiveobs.client._async import AsyncClient, AsyncExport, AsyncWatch
 from fiveobs.client._reading import Answer
-from fiveobs.client._sync import Client, Watch
+from fiveobs.client._sync import Client, Export, Watch
 from fiveobs.exceptions import (
     AnswerError,
     BadInputError,
@@ -35,12 +35,14 @@ __all__ = [
     "Answer",
     "AnswerError",
     "AsyncClient",
+    "AsyncExport",
     "AsyncWatch",
     "BadInputError",
     "BadRequestError",
     "Client",
     "ConfigError",
     "ConflictError",
+    "Export",
     "FiveobsError",
     "ForbiddenError",
     "MonitorError",

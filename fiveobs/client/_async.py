@@ -16,8 +16,12 @@ from typing import Generic, ParamSpec, Self, TypeVar, Unpack, overload
 from fiveobs.client import _calls
 from fiveobs.client._calls import Call
 from fiveobs.client._driving import (
+    BaseExport,
     BaseWatch,
+    broken_off,
+    check_export,
     check_stream,
+    export,
     httpx,
     request,
     settings,
@@ -26,12 +30,13 @@ from fiveobs.client._driving import (
     to_answer,
     unreachable,
 )
+from fiveobs.client._exporting import Exporting, ExportOptions
 from fiveobs.client._place import DEFAULT_TIMEOUT_S, find_place
 from fiveobs.client._watching import Watching, WatchOptions
 from fiveobs.exceptions import MonitorError
 from fiveobs.types import JobEvent
 
-__all__ = ["AsyncClient", "AsyncWatch"]
+__all__ = ["AsyncClient", "AsyncExport", "AsyncWatch"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -126,6 +131,7 @@ class AsyncClient:
     resume = _AsyncAsks(_calls.resume)
     emergency_stop = _AsyncAsks(_calls.emergency_stop)
     audit = _AsyncAsks(_calls.audit)
+    report = _AsyncAsks(_calls.report)
 
     async def ask(self, call: Call[T]) -> T:
         """Send a call that was made before, and return its answer."""
@@ -138,6 +144,56 @@ class AsyncClient:
     def watch(self, job_id: str | None = None, **options: Unpack[WatchOptions]) -> AsyncWatch:
         """The events of a job, or of the project; as ``Client.watch``, for ``async for``."""
         return AsyncWatch(self, Watching(job_id, options))
+
+    def export(self, table: str, **options: Unpack[ExportOptions]) -> AsyncExport:
+        """The bytes of a file with a table's rows; as ``Client.export``, for ``async for``."""
+        return AsyncExport(self, Exporting(table, options))
+
+
+class AsyncExport(BaseExport):
+    """An asynchronous iterator over the bytes of an export.
+
+    As `Export`; also an asynchronous context manager.
+    """
+
+    def __init__(self, client: AsyncClient, state: Exporting) -> None:
+        super().__init__(state)
+        self._parts = self._read(client)
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next bytes."""
+        return await anext(self._parts)
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """End."""
+        await self.close()
+
+    async def close(self) -> None:
+        """End, also before all has come."""
+        await self._parts.aclose()
+
+    async def _read(self, client: AsyncClient) -> AsyncGenerator[bytes, None]:
+        place = client._place
+        is_begun = False
+        try:
+            async with client._http.stream(**export(place, self._state)) as response:
+                if not response.is_success:
+                    await response.aread()
+                check_export(place, response)
+                is_begun = True
+                async for part in response.aiter_bytes():
+                    self._state.take(part)
+                    yield part
+        except httpx.TransportError as exc:
+            raise (broken_off if is_begun else unreachable)(place, exc) from exc
 
 
 class AsyncWatch(BaseWatch):

@@ -24,6 +24,7 @@ from fiveobs.client.answers import (
     NewSubscriptionAnswer,
     ProgressAnswer,
     ReplayAnswer,
+    ReportAnswer,
     SubscriptionAnswer,
     SubscriptionsAnswer,
     TestAnswer,
@@ -46,6 +47,7 @@ __all__ = [
     "progress",
     "raw_logs",
     "replay",
+    "report",
     "resume",
     "send_test",
     "stop",
@@ -398,6 +400,26 @@ def audit(
     """
     query = {"jobId": job_id, "before": before, "limit": limit}
     return Call(path="audit", answer=AuditAnswer, query=query)
+
+
+def report(
+    *,
+    from_time: datetime | None = None,
+    to_time: datetime | None = None,
+    job_name: str | None = None,
+    service: str | None = None,
+) -> Call[ReportAnswer]:
+    """How the jobs of a period went, beside the period before.
+
+    Args:
+        from_time: Jobs that were first heard of from then on; aware. ``None`` is seven days before
+            the end.
+        to_time: And before then; aware. ``None`` is now.
+        job_name: Only jobs of this name.
+        service: And only of this service.
+    """
+    query = {"fromTime": from_time, "toTime": to_time, "jobName": job_name, "service": service}
+    return Call(path="report", answer=ReportAnswer, query=query)
 
 
 # --- how values are written --------------------------------------------------------------------

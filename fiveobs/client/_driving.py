@@ -13,14 +13,19 @@ except ModuleNotFoundError as exc:
 
 from fiveobs.client import _problems
 from fiveobs.client._calls import Call
+from fiveobs.client._exporting import Exporting
 from fiveobs.client._place import Place
 from fiveobs.client._reading import read
 from fiveobs.client._watching import LONGEST_SILENCE_S, Watching
 from fiveobs.exceptions import MonitorError, UnreachableError
 
 __all__ = [
+    "BaseExport",
     "BaseWatch",
+    "broken_off",
+    "check_export",
     "check_stream",
+    "export",
     "httpx",
     "request",
     "settings",
@@ -48,6 +53,23 @@ class BaseWatch:
     def is_over(self) -> bool:
         """Whether the job has ended."""
         return self._state.is_over
+
+
+class BaseExport:
+    """What both kinds of export can tell."""
+
+    def __init__(self, state: Exporting) -> None:
+        self._state = state
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows have come so far; ``None`` of Parquet, which tells it at its end."""
+        return self._state.rows
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes have come so far."""
+        return self._state.size_bytes
 
 
 def settings(place: Place) -> dict[str, Any]:
@@ -85,6 +107,27 @@ def stream(place: Place, state: Watching) -> dict[str, Any]:
         "headers": state.headers(),
         "timeout": httpx.Timeout(place.timeout_s, read=LONGEST_SILENCE_S),
     }
+
+
+def export(place: Place, state: Exporting) -> dict[str, Any]:
+    """What httpx is to ask for as a file."""
+    return {
+        **request(place, state.call),
+        "timeout": httpx.Timeout(place.timeout_s, read=LONGEST_SILENCE_S),
+    }
+
+
+def check_export(place: Place, response: httpx.Response) -> None:
+    """Raise what the monitor says instead of a file."""
+    if not response.is_success:
+        raise _refused(place, response)
+    if "attachment" not in response.headers.get("content-disposition", ""):
+        raise _problems.no_export(place.url)
+
+
+def broken_off(place: Place, error: httpx.TransportError) -> UnreachableError:
+    """An export came to no good end."""
+    return _problems.broken_off(place.url, error)
 
 
 def check_stream(place: Place, response: httpx.Response, state: Watching) -> None:

@@ -20,7 +20,7 @@ from fiveobs.exceptions import (
     UnreachableError,
 )
 
-__all__ = ["not_json", "refused", "unreachable"]
+__all__ = ["broken_off", "no_export", "not_json", "refused", "unreachable"]
 
 _KINDS: dict[int, type[ProblemError]] = {
     401: UnauthorizedError,
@@ -51,6 +51,15 @@ def unreachable(url: str, error: Exception, timeout_s: float) -> UnreachableErro
     )
 
 
+def broken_off(url: str, error: Exception) -> UnreachableError:
+    """What has come of an export is not all."""
+    reason = str(error) or type(error).__name__
+    return UnreachableError(
+        f"the monitor at {url} broke the export off ({reason}): what has come is not whole;"
+        " its log says why"
+    )
+
+
 def refused(
     url: str, status: int, content_type: str, content: bytes, retry_after: str | None
 ) -> MonitorError:
@@ -68,6 +77,11 @@ def refused(
 def not_json(url: str) -> AnswerError:
     """A success that is not what a monitor says."""
     return AnswerError(f"what answers at {url} is no monitor: its answer is no JSON")
+
+
+def no_export(url: str) -> AnswerError:
+    """A success that is no file."""
+    return AnswerError(f"what answers at {url} is no monitor: its answer is no export")
 
 
 def _problem(content_type: str, content: bytes) -> dict[str, Any] | None:

@@ -14,8 +14,12 @@ from typing import Generic, ParamSpec, Self, TypeVar, Unpack, overload
 from fiveobs.client import _calls
 from fiveobs.client._calls import Call
 from fiveobs.client._driving import (
+    BaseExport,
     BaseWatch,
+    broken_off,
+    check_export,
     check_stream,
+    export,
     httpx,
     request,
     settings,
@@ -24,12 +28,13 @@ from fiveobs.client._driving import (
     to_answer,
     unreachable,
 )
+from fiveobs.client._exporting import Exporting, ExportOptions
 from fiveobs.client._place import DEFAULT_TIMEOUT_S, find_place
 from fiveobs.client._watching import Watching, WatchOptions
 from fiveobs.exceptions import MonitorError
 from fiveobs.types import JobEvent
 
-__all__ = ["Client", "Watch"]
+__all__ = ["Client", "Export", "Watch"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -138,6 +143,7 @@ class Client:
     resume = _Asks(_calls.resume)
     emergency_stop = _Asks(_calls.emergency_stop)
     audit = _Asks(_calls.audit)
+    report = _Asks(_calls.report)
 
     def ask(self, call: Call[T]) -> T:
         """Send a call that was made before, and return its answer."""
@@ -164,6 +170,67 @@ class Client:
             BadInputError: There is no such option, level or id.
         """
         return Watch(self, Watching(job_id, options))
+
+    def export(self, table: str, **options: Unpack[ExportOptions]) -> Export:
+        """The bytes of a file with the rows of a table, as they come.
+
+        ``ExportOptions`` says what can be chosen. If the monitor or the way to it fails in the
+        middle, that raises `UnreachableError`: what ends without an exception is whole.
+
+        Args:
+            table: Which: ``jobs``, ``attempts``, ``stages``, ``events``, ``errors`` …
+            options: Which rows, and the format.
+
+        Raises:
+            BadInputError: There is no such option.
+        """
+        return Export(self, Exporting(table, options))
+
+
+class Export(BaseExport):
+    """An iterator over the bytes of an export; a context manager.
+
+    Nothing is asked before the first ``next``, which raises `MonitorError` if the monitor refuses.
+    """
+
+    def __init__(self, client: Client, state: Exporting) -> None:
+        super().__init__(state)
+        self._parts = self._read(client)
+
+    def __iter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __next__(self) -> bytes:
+        """The next bytes."""
+        return next(self._parts)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """End."""
+        self.close()
+
+    def close(self) -> None:
+        """End, also before all has come."""
+        self._parts.close()
+
+    def _read(self, client: Client) -> Generator[bytes, None, None]:
+        place = client._place
+        is_begun = False
+        try:
+            with client._http.stream(**export(place, self._state)) as response:
+                if not response.is_success:
+                    response.read()
+                check_export(place, response)
+                is_begun = True
+                for part in response.iter_bytes():
+                    self._state.take(part)
+                    yield part
+        except httpx.TransportError as exc:
+            raise (broken_off if is_begun else unreachable)(place, exc) from exc
 
 
 class Watch(BaseWatch):

@@ -12,6 +12,7 @@ from fiveobs.client.answers import (
     ControlAnswer,
     NewSubscriptionAnswer,
     ProgressAnswer,
+    ReportAnswer,
     StageProgress,
 )
 
@@ -34,6 +35,12 @@ def blocking() -> None:
                 assert_type(event, JobEvent)
             assert_type(watch.last_event_id, str)
         client.watch(colour="red")  # type: ignore[call-arg]
+        with client.export("jobs", format="csv", status="Failed") as export:
+            for part in export:
+                assert_type(part, bytes)
+            assert_type(export.rows, int | None)
+        client.export("jobs", colour="red")  # type: ignore[call-arg]
+        assert_type(client.report(job_name="etl"), ReportAnswer)
 
 
 async def awaiting() -> None:
@@ -43,3 +50,5 @@ async def awaiting() -> None:
         await client.unsubscribe("sub-1")
         async for event in client.watch():
             assert_type(event, JobEvent)
+        async for part in client.export("jobs"):
+            assert_type(part, bytes)

@@ -41,7 +41,7 @@ def headings(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["configuration.md", "events.md", "metrics.md", "api.md", "http-api.md"]
+    "name", ["configuration.md", "events.md", "metrics.md", "api.md", "http-api.md", "export.md"]
 )
 def test_a_page_is_what_the_generator_makes(name: str) -> None:
     """Nobody has to remember to run the generator: this fails until it was run."""

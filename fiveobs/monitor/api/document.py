@@ -39,6 +39,10 @@ _TAGS = [
         "name": "Enhanced monitoring",
         "description": "Lists of jobs and of stages with their figures, a page at a time.",
     },
+    {
+        "name": "Export and report",
+        "description": "Tables as files, and how the jobs of a period went.",
+    },
     {"name": "Live events", "description": "Events as they happen, over SSE and WebSocket."},
     {"name": "Subscriptions", "description": "Events sent to you: webhooks."},
     {"name": "Control", "description": "Stop, pause and resume jobs."},
@@ -100,8 +104,8 @@ def of_route(route: Any, method: str | None) -> tuple[Document, Document]:
         route: The route.
         method: In capitals; ``None`` for a WebSocket.
     """
-    found = _as_request(route, None) if method is None else route
     with _ALONE:
+        found = _as_request(route, None) if method is None else route
         made = get_openapi(title="fiveobs", version="", routes=[found])
     document = _with_whole_bounds(made)
     operation = document["paths"].get(route.path_format, {}).get((method or "get").lower(), {})
@@ -142,11 +146,12 @@ def _websockets(app: FastAPI) -> dict[str, dict[str, Any]]:
         for route in routes_of(app)
         if getattr(route, "tags", None)
     }
-    routes = [
-        _as_request(route, tags.get(route.endpoint.__module__))
-        for route in routes_of(app)
-        if isinstance(getattr(route, "original_route", route), APIWebSocketRoute)
-    ]
+    with _ALONE:
+        routes = [
+            _as_request(route, tags.get(route.endpoint.__module__))
+            for route in routes_of(app)
+            if isinstance(getattr(route, "original_route", route), APIWebSocketRoute)
+        ]
     found = {path: each["get"] for path, each in _made(app, routes)["paths"].items()}
     for route in routes:
         operation = found[route.path_format]

@@ -24,7 +24,7 @@ from fiveobs.monitor.live.wanted import Wanted
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-__all__ = ["HEARTBEAT_S", "PATIENCE_S", "EventStream"]
+__all__ = ["HEARTBEAT_S", "PATIENCE_S", "EventStream", "until_gone"]
 
 #: How often a silent stream gives a sign of life: more often than proxies give up.
 HEARTBEAT_S = 15.0
@@ -83,7 +83,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the client until it leaves, is too slow, or the process ends."""
-        gone = asyncio.create_task(_until_gone(receive))
+        gone = asyncio.create_task(until_gone(receive))
         serving = asyncio.create_task(self._serve(send))
         try:
             await asyncio.wait({gone, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -136,6 +136,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": body, "more_body": more_body})
 
 
-async def _until_gone(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
+    """Wait until the client of a request has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

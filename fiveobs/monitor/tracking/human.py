@@ -16,6 +16,7 @@ __all__ = [
     "as_time",
     "duration",
     "duration_range",
+    "exact_time",
     "number",
     "percentile",
     "rate",
@@ -52,6 +53,12 @@ def as_time(at_us: int | None) -> str | None:
         return None
     seconds, rest = divmod(min(max(at_us, _FIRST_US), _LAST_US), US)
     return f"{_second(seconds)}.{rest:06d}Z" if rest else f"{_second(seconds)}Z"
+
+
+def exact_time(at_us: int) -> str:
+    """RFC 3339 in UTC, always with microseconds: such times sort as texts do."""
+    seconds, rest = divmod(min(max(at_us, _FIRST_US), _LAST_US), US)
+    return f"{_second(seconds)}.{rest:06d}Z"
 
 
 @lru_cache(maxsize=16_384)  # who tracks jobs asks for the same ones again and again

@@ -59,6 +59,7 @@ CALLS: dict[str, Call[Any]] = {
     "jobs": _calls.jobs(include_metrics=True),
     "subscriptions": _calls.subscriptions(),
     "audit": _calls.audit(),
+    "report": _calls.report(to_time=datetime(2026, 1, 3, tzinfo=UTC)),
 }
 #: And those that change something, or that need what one of them has made.
 CHANGES: dict[str, Call[Any]] = {
@@ -74,8 +75,10 @@ CHANGES: dict[str, Call[Any]] = {
     "resume": _calls.resume(CURRENT),
     "emergency_stop": _calls.emergency_stop(all_jobs=True),
 }
-#: What is no call of its own: streams are what ``watch`` reads, and ``subscribe`` has both kinds.
+#: What is no call of its own: streams are what ``watch`` reads, files what ``export`` does, and
+#: ``subscribe`` has both kinds.
 NOT_CALLED = {
+    "GET export/{table}",
     *("GET events", "GET job/{jobId}/events", "GET subscriptions/{subscriptionId}/events"),
     "POST subscribe",
 }

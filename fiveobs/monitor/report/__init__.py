@@ -1,0 +1,1 @@
+"""How the jobs of a period went: worked out here, written down by ``fiveobs report``."""
