@@ -60,9 +60,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["series_key"], ["series.series_key"], name=op.f("fk_aggregates_series_key")
         ),
-        sa.PrimaryKeyConstraint(
-            "series_key", "interval_s", "start_us", name=op.f("pk_aggregates")
-        ),
+        sa.PrimaryKeyConstraint("series_key", "interval_s", "start_us", name=op.f("pk_aggregates")),
     )
     op.create_table(
         "trimmed",
@@ -76,9 +74,7 @@ def upgrade() -> None:
         sa.Column("part", sa.Text(), nullable=False),
         sa.Column("until_us", sa.BigInteger(), nullable=False),
         sa.Column("job_key", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["kind_key"], ["kinds.kind_key"], name=op.f("fk_trimmed_kind_key")
-        ),
+        sa.ForeignKeyConstraint(["kind_key"], ["kinds.kind_key"], name=op.f("fk_trimmed_kind_key")),
         sa.PrimaryKeyConstraint("kind_key", "status", "part", name=op.f("pk_trimmed")),
     )
     with op.batch_alter_table("events", schema=None) as batch_op:

@@ -1,0 +1,144 @@
+"""One pass: everything that has expired goes, batch by batch; or it is only said what would go.
+
+Reads and writes the store. Runs in one thread; each batch is a transaction of its own, so that a
+pass can be ended, or killed, at any time, and the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from fiveobs.monitor.retention.counting import Expired, count_jobs, count_leftover
+from fiveobs.monitor.retention.expired import Kind, Span, kinds_of, next_jobs, spans_of
+from fiveobs.monitor.retention.keeps import Project, projects_of
+from fiveobs.monitor.retention.leftovers import Leftover, LeftoverSweep, is_there, leftovers
+from fiveobs.monitor.retention.pace import Pace
+from fiveobs.monitor.retention.policy import Policy
+from fiveobs.monitor.retention.sweeps import JobSweep, Sweep
+from fiveobs.monitor.store.engine import Store
+
+__all__ = ["Cleaner", "Gone", "Passed"]
+
+_US = 1_000_000
+
+
+class Gone(NamedTuple):
+    """Whose rows of which table went, and as which part."""
+
+    tenant_id: str
+    project_id: str
+    part: str
+    table: str
+
+
+class Passed(NamedTuple):
+    """What a pass has done."""
+
+    rows: Counter[Gone]
+    #: Everything was looked at; false if it was ended before.
+    is_complete: bool
+    took_s: float
+
+
+class Cleaner:
+    """Takes out of a store what has expired.
+
+    Args:
+        store: Which.
+        policy: How long everything is kept where no tenant or project says otherwise.
+        now: Seconds since 1970.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy,
+        *,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._now = now
+        self._clock = clock
+
+    def clean(
+        self, stop: threading.Event, *, told: Callable[[Gone, int], None] | None = None
+    ) -> Passed:
+        """Take out everything that has expired by now.
+
+        Args:
+            stop: Ends it after the batch that it is in.
+            told: Called after each batch with what has gone, and how many rows.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: The store cannot be reached, or refuses.
+        """
+        began_s, rows = self._clock(), Counter[Gone]()
+        pace = Pace(lambda: self._store.writers, wait=stop.wait, clock=self._clock)
+        for project, part, sweep in self._sweeps():
+            for table, count in self._swept(sweep, pace):
+                gone = Gone(project.tenant_id, project.project_id, part, table)
+                rows[gone] += count
+                if told is not None:
+                    told(gone, count)
+            if stop.is_set():
+                break
+        return Passed(rows, not stop.is_set(), self._clock() - began_s)
+
+    def _swept(self, sweep: Sweep, pace: Pace) -> Iterator[tuple[str, int]]:
+        """Take what a sweep finds: the rows of each batch, by table."""
+        is_done = False
+        while not is_done and not pace.is_over:
+            pace.let_pass()
+            with self._store.writing() as connection:
+                taken, is_done = sweep.step(connection, pace.rows)
+            pace.done()
+            yield from taken.items()
+
+    def count(self) -> list[Expired]:
+        """What has expired and is still there; many rows are estimated."""
+        found: list[Expired] = []
+        for each in self._leftovers():
+            with self._store.reading() as connection:
+                found.append(count_leftover(connection, each))
+        for span in self._spans():
+            with self._store.reading() as connection:
+                found += count_jobs(connection, span)
+        return [each for each in found if each.rows]
+
+    # --- what has expired ------------------------------------------------------------------------
+
+    def _sweeps(self) -> Iterator[tuple[Project, str, Sweep]]:
+        for each in self._leftovers():
+            yield each.project, each.part, LeftoverSweep(each)
+        for span in self._spans():
+            yield span.kind.project, span.part, JobSweep(span)
+
+    def _leftovers(self) -> list[Leftover]:
+        with self._store.reading() as connection:
+            projects = {each.project_key: each for each in projects_of(connection, self._policy)}
+            found = leftovers(connection, projects, self._now_us())
+            return [each for each in found if is_there(connection, each)]
+
+    def _spans(self) -> Iterator[Span]:
+        for kind in self._kinds():
+            # Read anew for each kind: a transaction that is open for long keeps SQLite from
+            # using its log again, and PostgreSQL from freeing rows.
+            with self._store.reading() as connection:
+                found = spans_of(connection, kind, self._now_us())
+                found = [each for each in found if next_jobs(connection, each, 1)]
+            yield from found
+
+    def _kinds(self) -> list[Kind]:
+        with self._store.reading() as connection:
+            projects = projects_of(connection, self._policy)
+            return [kind for each in projects for kind in kinds_of(connection, each)]
+
+    def _now_us(self) -> int:
+        return round(self._now() * _US)
