@@ -31,8 +31,8 @@ TAGS = {
     "Tokens": ("tokens", "tokens"),
     "Live events": ("live", "live events"),
 }
-#: Groups that are there for what reads them already; the client has the same elsewhere.
-NOT_READ = ("Stream monitoring", "Enhanced monitoring")
+#: Groups that are there for what reads them already, or that nobody asks for in a program.
+NOT_READ = ("Stream monitoring", "Enhanced monitoring", "Retention")
 _SHARED = "what several answers have in common"
 #: Fields that are not shown.
 _SECRET = ("secret", "ticket", "token")

@@ -30,7 +30,7 @@ PLACE = ("a", "p")
 #: What no schema can say, so that what fits the schema may be refused.
 MORE_THAN_A_SCHEMA = {
     "/subscribe$": "whether an address may be called",
-    "/(logs|replay)$": "which of two times is the first",
+    "/(logs|replay|history)$": "which of two times is the first",
     "/enhanced-monitoring/": "what a cursor of this very list is",
     "/batch$": "that something is left of a list when it is taken apart",
 }

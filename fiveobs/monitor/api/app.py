@@ -26,6 +26,7 @@ from fiveobs.monitor.api import (
     openapi,
     problems,
     refusing,
+    retention,
     streamed,
     subscribed,
     subscriptions,
@@ -52,6 +53,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     subscriptions.router,
     subscribed.router,
     control.router,
+    retention.router,
     health.router,
     openapi.router,
 )

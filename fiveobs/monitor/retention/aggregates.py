@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -24,13 +25,12 @@ _VALUES = (
     aggregates.c.maximum,
     aggregates.c.histogram,
 )
-_START_US = aggregates.c.start_us
 _OF_SERIES = (
     aggregates.c.series_key == bindparam("series_key"),
     aggregates.c.interval_s == bindparam("interval_s"),
 )
-_KNOWN = select(_START_US, *_VALUES).where(
-    *_OF_SERIES, _START_US >= bindparam("from_us"), _START_US <= bindparam("to_us")
+_KNOWN = select(aggregates.c.start_us, *_VALUES).where(
+    *_OF_SERIES, aggregates.c.start_us.between(bindparam("from_us"), bindparam("to_us"))
 )
 _WRITE = """
 INSERT INTO aggregates (series_key, interval_s, start_us, count, total, minimum, maximum, histogram)
@@ -87,16 +87,20 @@ class Known(NamedTuple):
 
 
 def series_of(
-    connection: Connection, project_key: int, metric: str, wanted: Mapping[str, str]
-) -> Iterator[Known]:
-    """The series of a metric with these labels, and any others, in the order of their labels."""
+    connection: Connection,
+    project_key: int,
+    metric: str,
+    wanted: Mapping[str, str],
+    *,
+    limit: int,
+) -> list[Known]:
+    """The series of a metric that have these labels, and any others, in the order of all labels."""
     found = select(series.c.series_key, series.c.labels).filter_by(
         project_key=project_key, metric=metric
     )
-    for key, text in connection.execute(found.order_by(series.c.labels)):
-        labels: dict[str, str] = orjson.loads(text)
-        if wanted.items() <= labels.items():
-            yield Known(key, labels)
+    rows = connection.execute(found.order_by(series.c.labels)).all()
+    known = (Known(key, orjson.loads(text)) for key, text in rows)
+    return list(islice((each for each in known if wanted.items() <= each.labels.items()), limit))
 
 
 class Bucket(NamedTuple):
@@ -113,9 +117,9 @@ def buckets_of(
     from_us: int,
     to_us: int,
     limit: int,
-) -> Iterable[Bucket]:
+) -> list[Bucket]:
     """The last aggregates of a series within a span of time, the oldest first."""
     given = {"series_key": series_key, "interval_s": interval_s}
-    found = _KNOWN.order_by(_START_US.desc()).limit(limit)
+    found = _KNOWN.order_by(aggregates.c.start_us.desc()).limit(limit)
     rows = connection.execute(found, {**given, "from_us": from_us, "to_us": to_us}).all()
     return [Bucket(start_us, Aggregate.from_row(*values)) for start_us, *values in reversed(rows)]

@@ -102,15 +102,21 @@ class Cleaner:
             yield from taken.items()
 
     def count(self) -> list[Expired]:
-        """What has expired and is still there; many rows are estimated."""
-        found: list[Expired] = []
+        """What has expired and is still there, by project, part and table; much is estimated."""
+        found: dict[Gone, Expired] = {}
+        for each in self._counts():
+            project = each.project
+            whose = Gone(project.tenant_id, project.project_id, each.part, each.table)
+            found[whose] = each if whose not in found else found[whose].with_(each)
+        return [found[whose] for whose in sorted(found)]
+
+    def _counts(self) -> Iterator[Expired]:
         for each in self._leftovers():
             with self._store.reading() as connection:
-                found.append(count_leftover(connection, each))
+                yield count_leftover(connection, each)
         for span in self._spans():
             with self._store.reading() as connection:
-                found += count_jobs(connection, span)
-        return [each for each in found if each.rows]
+                yield from [each for each in count_jobs(connection, span) if each.rows]
 
     # --- what has expired ------------------------------------------------------------------------
 

@@ -40,6 +40,17 @@ class Expired(NamedTuple):
     from_us: int | None
     to_us: int | None
 
+    def with_(self, other: Expired) -> Expired:
+        """This and other rows of the same table together."""
+        firsts = [each for each in (self.from_us, other.from_us) if each is not None]
+        lasts = [each for each in (self.to_us, other.to_us) if each is not None]
+        return self._replace(
+            rows=self.rows + other.rows,
+            is_estimate=self.is_estimate or other.is_estimate,
+            from_us=min(firsts, default=None),
+            to_us=max(lasts, default=None),
+        )
+
 
 def count_leftover(connection: Connection, what: Leftover) -> Expired:
     """What has expired of something that belongs to no job."""
@@ -71,6 +82,7 @@ def _rows_of(connection: Connection, span: Span, job_keys: list[int]) -> dict[st
     """The rows of some jobs that go, by table."""
     found = {}
     for table, condition in going(span).items():
-        counting = f"SELECT count(*) FROM {table} WHERE {filled(condition, job_keys)}"
+        wanted = filled(condition, job_keys)
+        counting = f"SELECT count(*) FROM {table} WHERE {wanted}"  # noqa: S608 - names and keys
         found[table] = int(connection.exec_driver_sql(counting).scalar_one())
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import delete, insert, select
 
@@ -18,6 +18,7 @@ __all__ = ["ACTION", "Effective", "Project", "change", "effective", "projects_of
 
 #: The action in the audit trail.
 ACTION = "retention.set"
+Who: TypeAlias = Literal["project", "tenant", "monitor"]
 #: In the place of a project: every one of the tenant.
 _ALL = ""
 
@@ -32,11 +33,11 @@ class Project(NamedTuple):
 
 
 class Effective(NamedTuple):
-    """How long a part is kept, and who says so: ``project``, ``tenant`` or ``monitor``."""
+    """How long a part is kept, and who says so."""
 
     part: str
     keep_s: Keep
-    said_by: str
+    said_by: Who
 
 
 def projects_of(connection: Connection, policy: Policy) -> list[Project]:
@@ -68,10 +69,11 @@ def effective(
     connection: Connection, policy: Policy, tenant_id: str, project_id: str
 ) -> list[Effective]:
     """What is in force for a project, in the order of `PARTS`."""
-    found: dict[str, tuple[Keep, str]] = {
+    found: dict[str, tuple[Keep, Who]] = {
         part.name: (policy[part.name], "monitor") for part in PARTS
     }
-    for who, place in (("tenant", _ALL), ("project", project_id)):
+    places: tuple[tuple[Who, str], ...] = (("tenant", _ALL), ("project", project_id))
+    for who, place in places:
         wanted = select(keeps.c.part, keeps.c.keep_s).filter_by(
             tenant_id=tenant_id, project_id=place
         )

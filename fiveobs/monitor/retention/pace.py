@@ -12,8 +12,8 @@ from collections.abc import Callable
 __all__ = ["Pace"]
 
 #: How long a batch may hold the lock, in seconds.
-_HELD_S = 0.01
-_LEAST_ROWS, _MOST_ROWS, _FIRST_ROWS = 20, 2_000, 100
+_HELD_S = 0.015
+_LEAST_ROWS, _MOST_ROWS, _FIRST_ROWS = 100, 2_000, 200
 #: A rest is so many times the batch before it: where nobody else writes, and at most.
 _LEAST_RESTS, _MOST_RESTS = 2.0, 16.0
 #: How long others may go first, one after another, and how often it is looked.
@@ -59,7 +59,7 @@ class Pace:
         """The batch is over: learn from how long it took, and rest."""
         held_s = self._clock() - self._began_s
         share = _HELD_S / max(held_s, _HELD_S / 10)
-        self.rows = min(max(round(self.rows * min(max(share, 0.5), 1.2)), _LEAST_ROWS), _MOST_ROWS)
+        self.rows = min(max(round(self.rows * min(max(share, 0.7), 1.3)), _LEAST_ROWS), _MOST_ROWS)
         self._rest(held_s * self._rests)
 
     def _rest(self, seconds: float) -> None:

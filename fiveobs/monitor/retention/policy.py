@@ -11,13 +11,23 @@ from typing import Any, NamedTuple, TypeAlias
 
 from fiveobs._parsers import UnusableError
 
-__all__ = ["DAY_S", "FAILED", "PARTS", "SUCCEEDED", "Keep", "Part", "Policy", "as_text", "keep"]
+__all__ = [
+    "DEFAULTS_S",
+    "FAILED",
+    "PARTS",
+    "SUCCEEDED",
+    "Keep",
+    "Part",
+    "Policy",
+    "as_text",
+    "keep",
+]
 
 #: Seconds; ``None`` is for ever.
 Keep: TypeAlias = float | None
 
-DAY_S = 86_400.0
-_UNITS_S = {"h": 3_600.0, "d": DAY_S, "w": 7 * DAY_S, "y": 365 * DAY_S}
+_DAY_S = 86_400.0
+_UNITS_S = {"h": 3_600.0, "d": _DAY_S, "w": 7 * _DAY_S, "y": 365 * _DAY_S}
 _QUANTITY = re.compile(r"(\d{1,6})\s*([hdwy])", re.ASCII)
 _FOREVER = ("0", "forever")
 _LONGEST_S = 100 * _UNITS_S["y"]
@@ -43,16 +53,17 @@ class Part(NamedTuple):
 
 #: What can be said, in the order in which it is documented.
 PARTS = (
-    Part("logs", 30 * DAY_S, "Log lines below ERROR of jobs that did not fail."),
-    Part("error_logs", 90 * DAY_S, "Log lines from ERROR on, and all of jobs that failed."),
-    Part("metrics", 30 * DAY_S, "Figures of workers, and what jobs measured, as they came in."),
-    Part("aggregates", 365 * DAY_S, "The same, and how long jobs took, by hour and by day."),
-    Part("errors", 90 * DAY_S, "Errors that are resolved."),
-    Part("unresolved_errors", 365 * DAY_S, "Errors that are not."),
-    Part("events", 180 * DAY_S, "Jobs that did not fail, with all that is left of them."),
-    Part("failed_events", 365 * DAY_S, "Jobs that failed or are lost, with all that is left."),
+    Part("logs", 30 * _DAY_S, "Log lines below ERROR of jobs that did not fail."),
+    Part("error_logs", 90 * _DAY_S, "Log lines from ERROR on, and all of jobs that failed."),
+    Part("metrics", 30 * _DAY_S, "Figures of workers, and what jobs measured, as they came in."),
+    Part("aggregates", 365 * _DAY_S, "The same, and how long jobs took, by hour and by day."),
+    Part("errors", 90 * _DAY_S, "Errors that are resolved."),
+    Part("unresolved_errors", 365 * _DAY_S, "Errors that are not."),
+    Part("events", 180 * _DAY_S, "Jobs that did not fail, with all that is left of them."),
+    Part("failed_events", 365 * _DAY_S, "Jobs that failed or are lost, with all that is left."),
 )
-_NAMES = tuple(part.name for part in PARTS)
+#: The defaults, by part.
+DEFAULTS_S: Mapping[str, float] = {part.name: part.default_s for part in PARTS}
 
 
 def keep(value: Any) -> Keep:
@@ -67,7 +78,7 @@ def keep(value: Any) -> Keep:
         return None
     match = _QUANTITY.fullmatch(text)
     seconds = float(match[1]) * _UNITS_S[match[2]] if match else 0.0
-    if not DAY_S <= seconds <= _LONGEST_S:
+    if not _DAY_S <= seconds <= _LONGEST_S:
         raise UnusableError("a time from 1d to 100y, such as 36h, 30d, 12w or 1y, or forever")
     return seconds
 
@@ -89,11 +100,9 @@ class Policy:
 
     def __init__(self, keeps: Mapping[str, Keep] | None = None) -> None:
         given = keeps or {}
-        if unknown := given.keys() - set(_NAMES):
-            raise ValueError(f"{min(unknown)!r} is no part: valid are {', '.join(_NAMES)}")
-        self._keeps: dict[str, Keep] = {
-            part.name: given.get(part.name, part.default_s) for part in PARTS
-        }
+        if unknown := given.keys() - DEFAULTS_S.keys():
+            raise ValueError(f"{min(unknown)!r} is no part: valid are {', '.join(DEFAULTS_S)}")
+        self._keeps: dict[str, Keep] = {**DEFAULTS_S, **given}
 
     def __getitem__(self, part: str) -> Keep:
         """How long a part is kept."""
