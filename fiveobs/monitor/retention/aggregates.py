@@ -41,19 +41,21 @@ ON CONFLICT (series_key, interval_s, start_us) DO UPDATE SET
 """
 
 
-def write(connection: Connection, folds: Folds) -> None:
+def write(connection: Connection, folds: Folds, keys: dict[Series, int]) -> None:
     """Add values to what is stored.
 
     Args:
         connection: The transaction in which their rows are deleted; no other folds meanwhile.
         folds: What they were.
+        keys: Those of series that are known from transactions before; more are added.
     """
+    for each in folds.found.keys() - keys.keys():
+        keys[each] = _key_of(connection, each)
     rows = [
-        (series_key, interval_s, start_us, *what.row)
+        (keys[each], interval_s, start_us, *what.row)
         for each, by_interval in folds.found.items()
-        for series_key in [_key_of(connection, each)]
         for interval_s, buckets in by_interval.items()
-        for start_us, what in _added(connection, series_key, interval_s, buckets)
+        for start_us, what in _added(connection, keys[each], interval_s, buckets)
     ]
     if rows:
         connection.exec_driver_sql(dialect(_WRITE, connection.dialect.name), rows)

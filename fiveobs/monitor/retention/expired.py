@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Integer, and_, bindparam, delete, func, insert, or_, select
+from sqlalchemy import Integer, and_, bindparam, func, or_, select
 
+from fiveobs.monitor.ingest.writing import dialect
 from fiveobs.monitor.retention.keeps import Project
 from fiveobs.monitor.retention.policy import FAILED, SUCCEEDED, Policy
 from fiveobs.monitor.store.schema import jobs, kinds, trimmed
@@ -242,7 +243,12 @@ _COUNTS = {is_lost: _count(each) for is_lost, each in _KEYS.items()}
 
 def mark(connection: Connection, span: Span, at: Mark) -> None:
     """Remember that a part has gone from the jobs up to this one."""
-    place = {"kind_key": span.kind.kind_key, "status": span.status, "part": span.part}
-    connection.execute(delete(trimmed).filter_by(**place))
-    values = {**place, "until_us": at.at_us, "job_key": at.job_key}
-    connection.execute(insert(trimmed).values(values))
+    row = (span.kind.kind_key, span.status, span.part, *at)
+    connection.exec_driver_sql(dialect(_MARK, connection.dialect.name), row)
+
+
+_MARK = """
+INSERT INTO trimmed (kind_key, status, part, until_us, job_key) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (kind_key, status, part) DO UPDATE SET
+  until_us = excluded.until_us, job_key = excluded.job_key
+"""

@@ -55,6 +55,7 @@ class LeftoverSweep:
 
     def __init__(self, what: Leftover) -> None:
         self._what = what
+        self._series: dict[Series, int] = {}
 
     def step(self, connection: Connection, rows: int) -> Step:
         """Take the first ones that are left."""
@@ -63,7 +64,7 @@ class LeftoverSweep:
         wanted = select(*columns, *figures).where(what.wanted).order_by(what.at).limit(rows)
         found = connection.execute(wanted).all()
         if figures:
-            stored.write(connection, self._folds(found))
+            stored.write(connection, self._folds(found), self._series)
         if found:
             # The last column of the key is what tells them apart within what is wanted.
             which = columns[-1].in_([row[len(columns) - 1] for row in found])

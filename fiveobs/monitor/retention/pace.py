@@ -1,6 +1,6 @@
 """How large a batch is and how long the rest after it: ingest has the right of way.
 
-A batch holds the store's write lock for a few milliseconds. Before it, whoever else wants to write
+A batch holds the store's write lock for some 20 milliseconds. Before it, whoever else wants to write
 goes first; after it, the lock is left alone for several times as long as the batch had it.
 """
 
@@ -13,9 +13,9 @@ __all__ = ["Pace"]
 
 #: How long a batch may hold the lock, in seconds.
 _HELD_S = 0.015
-_LEAST_ROWS, _MOST_ROWS, _FIRST_ROWS = 100, 2_000, 200
+_LEAST_ROWS, _MOST_ROWS, _FIRST_ROWS = 50, 1_000, 100
 #: A rest is so many times the batch before it: where nobody else writes, and at most.
-_LEAST_RESTS, _MOST_RESTS = 2.0, 16.0
+_LEAST_RESTS, _MOST_RESTS = 3.0, 10.0
 #: How long others may go first, one after another, and how often it is looked.
 _PATIENCE_S, _LOOK_S = 1.0, 0.002
 
@@ -50,7 +50,9 @@ class Pace:
         """Let others go first, but not for ever; the batch begins after it."""
         until_s = self._clock() + _PATIENCE_S
         is_wanted = self._others() > 0
-        self._rests = min(max(self._rests * (1.5 if is_wanted else 0.9), _LEAST_RESTS), _MOST_RESTS)
+        self._rests = min(
+            max(self._rests * (1.25 if is_wanted else 0.9), _LEAST_RESTS), _MOST_RESTS
+        )
         while self._others() and self._clock() < until_s and not self.is_over:
             self._rest(_LOOK_S)
         self._began_s = self._clock()
@@ -58,8 +60,8 @@ class Pace:
     def done(self) -> None:
         """The batch is over: learn from how long it took, and rest."""
         held_s = self._clock() - self._began_s
-        share = _HELD_S / max(held_s, _HELD_S / 10)
-        self.rows = min(max(round(self.rows * min(max(share, 0.7), 1.3)), _LEAST_ROWS), _MOST_ROWS)
+        change = 0.5 if held_s > _HELD_S else 1.1
+        self.rows = min(max(round(self.rows * change), _LEAST_ROWS), _MOST_ROWS)
         self._rest(held_s * self._rests)
 
     def _rest(self, seconds: float) -> None:

@@ -92,6 +92,7 @@ class JobSweep:
     def __init__(self, span: Span) -> None:
         self._span = span
         self._going = going(span)
+        self._series: dict[Series, int] = {}
 
     def step(self, connection: Connection, rows: int) -> Step:
         """Take what is next; a job's rows go together, unless it has more than go at once."""
@@ -138,10 +139,12 @@ class JobSweep:
 
     def _take(self, connection: Connection, some: Sequence[Ended]) -> Counter[str]:
         span, keys = self._span, [each.job_key for each in some]
+        folds = Folds()
         if span.is_removal:
-            _fold(connection, span.kind, span.status, some)
+            _fold(folds, span.kind, span.status, some)
         if "measures" in self._going:
-            _fold_measures(connection, span.kind, keys)
+            _fold_measures(folds, connection, span.kind, keys)
+        aggregates.write(connection, folds, self._series)
         found: Counter[str] = Counter()
         for table, condition in self._going.items():
             wanted = filled(condition, keys)
@@ -169,16 +172,14 @@ def _take_turn(connection: Connection) -> None:
 # --- what they were ----------------------------------------------------------------------------
 
 
-def _fold(connection: Connection, kind: Kind, status: str, some: Collection[Ended]) -> None:
+def _fold(folds: Folds, kind: Kind, status: str, some: Collection[Ended]) -> None:
     """Keep how long jobs took."""
-    folds = Folds()
     whose = {"service": kind.service, "job_name": kind.job_name}
     labels = labels_text(**whose, status=status)
     for job in some:
         if job.duration_s is not None:
             series = Series(kind.project.project_key, "job.duration_s", labels)
             folds.add(series, job.at_us, Aggregate.of(job.duration_s))
-    aggregates.write(connection, folds)
 
 
 _MEASURED = (
@@ -194,8 +195,8 @@ _MEASURED = (
 )
 
 
-def _fold_measures(connection: Connection, kind: Kind, keys: Sequence[int]) -> None:
-    folds = Folds()
+def _fold_measures(folds: Folds, connection: Connection, kind: Kind, keys: Sequence[int]) -> None:
+    """Keep what jobs measured."""
     for row in connection.execute(_MEASURED, {"job_keys": keys}).all():
         name, sort, unit, own_labels, count, total, least, most, at_us = row
         labels = labels_text(
@@ -208,4 +209,3 @@ def _fold_measures(connection: Connection, kind: Kind, keys: Sequence[int]) -> N
         )
         what = Aggregate(count, total or 0.0, least, most)
         folds.add(Series(kind.project.project_key, "measure", labels), at_us, what)
-    aggregates.write(connection, folds)
