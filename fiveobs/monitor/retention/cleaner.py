@@ -9,13 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+from sqlalchemy import Connection
 
 from fiveobs.monitor.retention.counting import Expired, count_jobs, count_leftover
 from fiveobs.monitor.retention.expired import Kind, Span, kinds_of, next_jobs, spans_of
 from fiveobs.monitor.retention.keeps import Project, projects_of
-from fiveobs.monitor.retention.leftovers import Leftover, LeftoverSweep, is_there, leftovers
+from fiveobs.monitor.retention.leftovers import (
+    Leftover,
+    LeftoverSweep,
+    is_there,
+    leftovers,
+    old_aggregates,
+)
 from fiveobs.monitor.retention.pace import Pace
 from fiveobs.monitor.retention.policy import Policy
 from fiveobs.monitor.retention.sweeps import JobSweep, Sweep
@@ -24,6 +32,7 @@ from fiveobs.monitor.store.engine import Store
 __all__ = ["Cleaner", "Gone", "Passed"]
 
 _US = 1_000_000
+_Find: TypeAlias = Callable[[Connection, Mapping[int, Project], int], Iterator[Leftover]]
 
 
 class Gone(NamedTuple):
@@ -111,25 +120,31 @@ class Cleaner:
         return [found[whose] for whose in sorted(found)]
 
     def _counts(self) -> Iterator[Expired]:
-        for each in self._leftovers():
+        for each in self._expired():
             with self._store.reading() as connection:
-                yield count_leftover(connection, each)
-        for span in self._spans():
-            with self._store.reading() as connection:
-                yield from [each for each in count_jobs(connection, span) if each.rows]
+                if isinstance(each, Leftover):
+                    yield count_leftover(connection, each)
+                else:
+                    yield from [found for found in count_jobs(connection, each) if found.rows]
 
     # --- what has expired ------------------------------------------------------------------------
 
     def _sweeps(self) -> Iterator[tuple[Project, str, Sweep]]:
-        for each in self._leftovers():
-            yield each.project, each.part, LeftoverSweep(each)
-        for span in self._spans():
-            yield span.kind.project, span.part, JobSweep(span)
+        for each in self._expired():
+            if isinstance(each, Leftover):
+                yield each.project, each.part, LeftoverSweep(each)
+            else:
+                yield each.kind.project, each.part, JobSweep(each)
 
-    def _leftovers(self) -> list[Leftover]:
+    def _expired(self) -> Iterator[Leftover | Span]:
+        yield from self._leftovers(leftovers)
+        yield from self._spans()
+        yield from self._leftovers(old_aggregates)
+
+    def _leftovers(self, find: _Find) -> list[Leftover]:
         with self._store.reading() as connection:
             projects = {each.project_key: each for each in projects_of(connection, self._policy)}
-            found = leftovers(connection, projects, self._now_us())
+            found = find(connection, projects, self._now_us())
             return [each for each in found if is_there(connection, each)]
 
     def _spans(self) -> Iterator[Span]:

@@ -130,13 +130,16 @@ def spans_of(connection: Connection, kind: Kind, now_us: int) -> list[Span]:
         if oldest_us is None:
             continue
         untils = _untils(policy, status, now_us, completed_us)
-        gone_us = untils.get(_REMOVAL_OF[status], 0)
+        gone = Mark(untils.get(_REMOVAL_OF[status], -1))
         for part, until_us in untils.items():
-            # What has not gone before goes with the job.
-            if oldest_us < until_us and (part in REMOVALS or gone_us < until_us):
-                after = marks.get((status, part), Mark())
-                if part == "unresolved_errors":  # before that they are resolved
-                    after = max(after, Mark(untils.get("errors", 0)))
+            if oldest_us >= until_us:
+                continue
+            after = Mark()
+            if part not in REMOVALS:  # of what is older than that, it goes with the job
+                after = max(marks.get((status, part), after), gone)
+            if part == "unresolved_errors":  # what is older than that is resolved
+                after = max(after, Mark(untils.get("errors", -1)))
+            if after.at_us < until_us:
                 found.append(Span(kind, status, part, after, until_us))
     return found
 

@@ -24,7 +24,7 @@ from fiveobs.monitor.store.schema import (
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
-__all__ = ["Leftover", "LeftoverSweep", "is_there", "leftovers"]
+__all__ = ["Leftover", "LeftoverSweep", "is_there", "leftovers", "old_aggregates"]
 
 #: The figures of a heartbeat that are kept, by the name of their metric.
 _FIGURES = {
@@ -85,8 +85,8 @@ class LeftoverSweep:
 def leftovers(
     connection: Connection, projects: Mapping[int, Project], now_us: int
 ) -> Iterator[Leftover]:
-    """What may have expired, of all projects."""
-    for each in (_samples, _of_workers, _unreadable, _aggregates):
+    """What may have expired, of all projects; aggregates aside."""
+    for each in (_samples, _of_workers, _unreadable):
         yield from each(connection, projects, now_us)
 
 
@@ -140,9 +140,10 @@ def _unreadable(
             yield Leftover(project, "error_logs", unreadable, at, wanted)
 
 
-def _aggregates(
+def old_aggregates(
     connection: Connection, projects: Mapping[int, Project], now_us: int
 ) -> Iterator[Leftover]:
+    """Aggregates that may have expired: the last to go, for what goes is added to them."""
     found = connection.execute(select(series.c.series_key, series.c.project_key)).all()
     for key, project_key in found:
         project = projects.get(project_key)

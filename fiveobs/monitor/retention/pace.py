@@ -1,7 +1,7 @@
 """How large a batch is and how long the rest after it: ingest has the right of way.
 
-A batch holds the store's write lock for some 20 milliseconds. Before it, whoever else wants to write
-goes first; after it, the lock is left alone for several times as long as the batch had it.
+A batch holds the store's write lock for some 15 milliseconds. Before it, whoever else wants to
+write goes first; after it, the lock is left alone for several times as long as the batch had it.
 """
 
 from __future__ import annotations

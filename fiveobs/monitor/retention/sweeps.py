@@ -119,7 +119,7 @@ class JobSweep:
         if "events" not in self._going:
             return found, False
         counting = filled(_COUNTS, (each.job_key for each in found))
-        counts: dict[int, int] = dict(connection.exec_driver_sql(counting).tuples().all())
+        counts = {key: int(count) for key, count in connection.exec_driver_sql(counting)}
         total = 0
         for number, each in enumerate(found):
             total += counts.get(each.job_key, 0)
