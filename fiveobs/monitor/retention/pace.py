@@ -16,6 +16,9 @@ _HELD_S = 0.015
 _LEAST_ROWS, _MOST_ROWS, _FIRST_ROWS = 50, 1_000, 100
 #: A rest is so many times the batch before it: where nobody else writes, and at most.
 _LEAST_RESTS, _MOST_RESTS = 3.0, 10.0
+#: The longest rest, in seconds: a batch that took long by itself (SQLite copies its log into the
+#: file now and then, and lets others write meanwhile) is no reason to stand still.
+_MOST_REST_S = 0.1
 #: How long others may go first, one after another, and how often it is looked.
 _PATIENCE_S, _LOOK_S = 1.0, 0.002
 
@@ -62,7 +65,7 @@ class Pace:
         held_s = self._clock() - self._began_s
         change = 0.5 if held_s > _HELD_S else 1.1
         self.rows = min(max(round(self.rows * change), _LEAST_ROWS), _MOST_ROWS)
-        self._rest(held_s * self._rests)
+        self._rest(min(held_s * self._rests, _MOST_REST_S))
 
     def _rest(self, seconds: float) -> None:
         self.is_over = self._wait(seconds) or self.is_over
