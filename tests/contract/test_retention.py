@@ -101,6 +101,20 @@ def test_an_error_is_resolved_by_a_later_run(
     assert left[keys["other"]] == 0  # it did not fail in the end
 
 
+def test_resolved_and_unresolved_errors_have_times_of_their_own(past: Past) -> None:
+    """Whichever is kept longer: the one does not go with the other's time."""
+    past.job("resolved", "failed", 0.0)
+    past.say(50.0, "job.completed", job_id="good", job_name="etl", service="s")
+    past.job("unresolved", "failed", 100.0)
+    past.take()
+    keys = dict(rows(past.store, "jobs", "job_id", "job_key"))
+    policy = Policy({"errors": None, "unresolved_errors": 10 * DAY_S})
+    past.clean(20.0, policy)
+    assert rows(past.store, "errors", "job_key") == [keys["resolved"]] * 2
+    past.clean(100.0)
+    assert rows(past.store, "errors") == []
+
+
 def test_what_is_exactly_as_old_as_it_is_kept_stays(past: Past) -> None:
     """It goes when it is older, by a microsecond."""
     past.job("a")

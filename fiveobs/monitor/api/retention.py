@@ -33,7 +33,8 @@ __all__ = [
     "set_retention",
 ]
 
-_DEFAULT, _MOST, _MOST_SERIES = 168, 1_000, 100
+#: A week of hours; a year of days and some.
+_DEFAULT, _MOST, _MOST_SERIES = 168, 400, 100
 #: Ends of time, for whoever names none.
 _FIRST_US, _LAST_US = -(2**62), 2**62
 _DOCS = {part.name: part for part in PARTS}

@@ -32,6 +32,9 @@ from fiveobs.monitor.store.engine import Store
 __all__ = ["Cleaner", "Gone", "Passed"]
 
 _US = 1_000_000
+#: How long a batch may take, in seconds. SQLite has one writer; of PostgreSQL's only those batches
+#: are in ingest's way that delete jobs.
+_SQLITE_BATCH_S, _POSTGRESQL_BATCH_S = 0.015, 0.05
 _Find: TypeAlias = Callable[[Connection, Mapping[int, Project], int], Iterator[Leftover]]
 
 
@@ -89,7 +92,8 @@ class Cleaner:
             sqlalchemy.exc.DBAPIError: The store cannot be reached, or refuses.
         """
         began_s, rows = self._clock(), Counter[Gone]()
-        pace = Pace(lambda: self._store.writers, wait=stop.wait, clock=self._clock)
+        batch_s = _SQLITE_BATCH_S if self._store.is_sqlite else _POSTGRESQL_BATCH_S
+        pace = Pace(lambda: self._store.writers, batch_s=batch_s, wait=stop.wait, clock=self._clock)
         for project, part, sweep in self._sweeps():
             for table, count in self._swept(sweep, pace):
                 gone = Gone(project.tenant_id, project.project_id, part, table)

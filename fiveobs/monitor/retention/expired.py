@@ -138,7 +138,7 @@ def spans_of(connection: Connection, kind: Kind, now_us: int) -> list[Span]:
             if part not in REMOVALS:  # of what is older than that, it goes with the job
                 after = max(marks.get((status, part), after), gone)
             if part == "unresolved_errors":  # what is older than that is resolved
-                after = max(after, Mark(untils.get("errors", -1)))
+                after = max(after, Mark(completed_us))
             if after.at_us < until_us:
                 found.append(Span(kind, status, part, after, until_us))
     return found

@@ -1,7 +1,7 @@
 """How large a batch is and how long the rest after it: ingest has the right of way.
 
-A batch holds the store's write lock for some 15 milliseconds. Before it, whoever else wants to
-write goes first; after it, the lock is left alone for several times as long as the batch had it.
+A batch takes some milliseconds, in which nobody else can write. Before it, whoever else wants to
+write goes first; after it, the store is left alone for several times as long as the batch took.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from collections.abc import Callable
 
 __all__ = ["Pace"]
 
-#: How long a batch may hold the lock, in seconds.
-_HELD_S = 0.015
-_LEAST_ROWS, _MOST_ROWS, _FIRST_ROWS = 50, 1_000, 100
+_LEAST_ROWS, _MOST_ROWS, _FIRST_ROWS = 100, 1_000, 200
 #: A rest is so many times the batch before it: where nobody else writes, and at most.
 _LEAST_RESTS, _MOST_RESTS = 3.0, 10.0
 #: The longest rest, in seconds: a batch that took long by itself (SQLite copies its log into the
@@ -28,6 +26,7 @@ class Pace:
 
     Args:
         others: How many others write or wait to write just now.
+        batch_s: How long a batch may take, in seconds.
         wait: Waits for so many seconds; true if all is to end.
         clock: Monotonic seconds.
     """
@@ -36,10 +35,12 @@ class Pace:
         self,
         others: Callable[[], int],
         *,
+        batch_s: float,
         wait: Callable[[float], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._others = others
+        self._batch_s = batch_s
         self._wait = wait
         self._clock = clock
         self._rests = _LEAST_RESTS
@@ -62,10 +63,10 @@ class Pace:
 
     def done(self) -> None:
         """The batch is over: learn from how long it took, and rest."""
-        held_s = self._clock() - self._began_s
-        change = 0.5 if held_s > _HELD_S else 1.1
+        took_s = self._clock() - self._began_s
+        change = 0.5 if took_s > self._batch_s else 1.1
         self.rows = min(max(round(self.rows * change), _LEAST_ROWS), _MOST_ROWS)
-        self._rest(min(held_s * self._rests, _MOST_REST_S))
+        self._rest(min(took_s * self._rests, _MOST_REST_S))
 
     def _rest(self, seconds: float) -> None:
         self.is_over = self._wait(seconds) or self.is_over

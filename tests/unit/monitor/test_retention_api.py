@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from tests.support.retained import START_S, Past, at_day, everything
 from tests.support.workers import until
 
 PATH = "/api/t/p/execution"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -187,6 +190,16 @@ def test_the_environment_is_asked_how_long(
     capsys.readouterr()
     assert main(["retention"]) == 2
     assert "FIVEOBS_RETENTION_EVENTS is 'soon'" in capsys.readouterr().err
+
+
+def test_the_commands_of_the_how_to_work(old: Past, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of them, in their order: they end with 0, and what has expired is gone."""
+    page = (ROOT / "docs" / "howto" / "keep-the-store-small.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ fiveobs (.*)$", page, re.MULTILINE)
+    assert len(commands) == 3
+    assert [main(shlex.split(each)) for each in commands] == [0, 0, 0]
+    assert "rows are gone" in capsys.readouterr().out
+    assert old.jobs() == ["b"]
 
 
 # --- the service ---

@@ -95,7 +95,9 @@ class Paced:
     def __init__(self, others: Iterator[int]) -> None:
         self.now_s = 0.0
         self.rests: list[float] = []
-        self.pace = Pace(lambda: next(others, 0), wait=self.wait, clock=lambda: self.now_s)
+        self.pace = Pace(
+            lambda: next(others, 0), batch_s=0.015, wait=self.wait, clock=lambda: self.now_s
+        )
 
     def wait(self, seconds: float) -> bool:
         self.rests.append(seconds)
@@ -119,17 +121,19 @@ def test_a_slow_batch_makes_the_next_one_smaller_and_a_quick_one_larger() -> Non
     assert paced.pace.rows == 1_000
     for _ in range(20):
         paced.batch(1.0)
-    assert paced.pace.rows == 50
+    assert paced.pace.rows == 100
 
 
 def test_the_rest_is_several_times_the_batch_and_longer_where_others_write() -> None:
-    """Three times at least, ten at most."""
+    """Three times at least, ten at most, and never longer than a tenth of a second."""
     paced = Paced(iter(()))
-    paced.batch(0.01)
-    assert paced.rests == [pytest.approx(0.03)]
+    paced.batch(0.002)
+    assert paced.rests == [pytest.approx(0.006)]
     busy = Paced(iter([1, 0] * 50))
     for _ in range(25):
-        busy.batch(0.01)
+        busy.batch(0.002)
+    assert busy.rests[-1] == pytest.approx(0.02)
+    busy.batch(5.0)
     assert busy.rests[-1] == pytest.approx(0.1)
 
 
@@ -146,6 +150,6 @@ def test_whoever_else_writes_goes_first_but_not_for_ever() -> None:
 def test_who_is_told_to_stop_waits_no_longer() -> None:
     """Neither for others nor after the batch."""
     looks = iter([1] * 10_000)
-    pace = Pace(lambda: next(looks), wait=lambda _: True)
+    pace = Pace(lambda: next(looks), batch_s=0.015, wait=lambda _: True)
     pace.let_pass()
     assert pace.is_over
