@@ -32,8 +32,8 @@ from fiveobs.monitor.store.engine import Store
 __all__ = ["Cleaner", "Gone", "Passed"]
 
 _US = 1_000_000
-#: How long a batch may take, in seconds. SQLite has one writer; of PostgreSQL's only those batches
-#: are in ingest's way that delete jobs.
+#: How long a batch may take, in seconds. SQLite has one writer; with PostgreSQL only batches that
+#: delete jobs or measures are in the way of ingest.
 _SQLITE_BATCH_S, _POSTGRESQL_BATCH_S = 0.015, 0.05
 _Find: TypeAlias = Callable[[Connection, Mapping[int, Project], int], Iterator[Leftover]]
 

@@ -18,6 +18,7 @@ from fiveobs.monitor.retention import aggregates
 from fiveobs.monitor.retention.expired import TABLES, Ended, Kind, Mark, Span, mark, next_jobs
 from fiveobs.monitor.retention.folding import Aggregate, Folds, Series, labels_text
 from fiveobs.monitor.retention.policy import FAILED
+from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.schema import events, jobs, measures
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Sweep(Protocol):
 
 _IN = "job_key IN ({keys})"
 _IS_LOG = f"{_IN} AND event_type = 'log'"
-_MINE = f"subscription_key IN (SELECT subscription_key FROM subscriptions WHERE {_IN})"  # noqa: S608 - names of ours
+_MINE = f"subscription_key IN (SELECT subscription_key FROM subscriptions WHERE {_IN})"  # noqa: S608
 #: All that a job has, a row before the one that it refers to.
 _ALL = {
     **dict.fromkeys(("told", "deliveries"), _MINE),
@@ -99,6 +100,8 @@ class JobSweep:
         span = self._span
         if span.is_removal:
             _take_turn(connection)
+        elif "measures" in self._going:  # nothing may be added between its sum and its end
+            auditing.take_turn(connection)
         found = next_jobs(connection, span, max(rows // _ROWS_OF_JOB, 1))
         if not found:
             return Step(Counter(), is_done=True)
@@ -190,8 +193,6 @@ _MEASURED = (
     )
     .join(jobs, jobs.c.job_key == measures.c.job_key)
     .where(measures.c.job_key.in_(bindparam("job_keys", expanding=True)))
-    # Nothing may be added to what is about to go; SQLite has one writer anyway.
-    .with_for_update(of=measures)
 )
 
 

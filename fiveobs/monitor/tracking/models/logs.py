@@ -70,6 +70,6 @@ class LogsAnswer(Model):
     logs: list[LogEntry]
     execution_metrics: ExecutionMetrics
     expired: Absent[list[str]] = None
-    """What retention has taken, though the summary counts it: ``logs`` are lines below ERROR,
-    ``error_logs`` those from there on, and all of a job that failed. Left out if nothing has gone.
-    """
+    """What retention has taken; where no time is asked for, the summary counts it all the same:
+    ``logs`` are lines below ERROR, ``error_logs`` those from there on, and all of a job that
+    failed. Left out if nothing has gone."""
