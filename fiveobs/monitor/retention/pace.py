@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 __all__ = ["Pace"]
 
-_LEAST_ROWS, _MOST_ROWS, _FIRST_ROWS = 100, 1_000, 200
+_LEAST_ROWS, _MOST_ROWS, _FIRST_ROWS = 200, 1_000, 200
 #: A rest is so many times the batch before it: where nobody else writes, and at most.
 _LEAST_RESTS, _MOST_RESTS = 3.0, 10.0
 #: The longest rest, in seconds: a batch that took long by itself (SQLite copies its log into the

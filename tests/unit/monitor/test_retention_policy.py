@@ -113,15 +113,16 @@ class Paced:
 def test_a_slow_batch_makes_the_next_one_smaller_and_a_quick_one_larger() -> None:
     """Halved when it held the lock for too long; grown step by step, within bounds."""
     paced = Paced(iter(()))
-    first = paced.pace.rows
-    paced.batch(0.1)
-    assert paced.pace.rows == first // 2
+    paced.batch(0.001)
+    assert paced.pace.rows == 220
     for _ in range(200):
         paced.batch(0.001)
     assert paced.pace.rows == 1_000
+    paced.batch(0.1)
+    assert paced.pace.rows == 500
     for _ in range(20):
         paced.batch(1.0)
-    assert paced.pace.rows == 100
+    assert paced.pace.rows == 200
 
 
 def test_the_rest_is_several_times_the_batch_and_longer_where_others_write() -> None:
