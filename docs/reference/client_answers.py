@@ -32,8 +32,8 @@ TAGS = {
     "Live events": ("live", "live events"),
     "Export and report": ("report", "how the jobs of a period went"),
 }
-#: Groups that are there for what reads them already; the client has the same elsewhere.
-NOT_READ = ("Stream monitoring", "Enhanced monitoring")
+#: Groups that are there for what reads them already, or that nobody asks for in a program.
+NOT_READ = ("Stream monitoring", "Enhanced monitoring", "Retention")
 _SHARED = "what several answers have in common"
 #: Fields that are not shown.
 _SECRET = ("secret", "ticket", "token")

@@ -22,7 +22,7 @@ __all__ = ["main"]
 #: The subcommands, each a module of this package with ``add_parser(subparsers)`` and ``run(args)``;
 #: one whose name Python keeps to itself has an underscore behind it.
 _COMMANDS = (
-    *("tail", "find", "doctor", "config", "serve", "token", "import"),
+    *("tail", "find", "doctor", "config", "serve", "token", "retention", "import"),
     *("jobs", "job", "watch", "stop", "pause", "resume"),
     *("export", "report"),
 )

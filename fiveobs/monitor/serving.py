@@ -31,6 +31,7 @@ from fiveobs.monitor.heads import PromptProtocol
 from fiveobs.monitor.ingest.ingester import Ingester
 from fiveobs.monitor.keeping import announced, served_alone, write_private
 from fiveobs.monitor.reaper import Reaper
+from fiveobs.monitor.retention.service import Retention
 from fiveobs.monitor.services import Service, Services, TokenUse
 from fiveobs.monitor.settings import MonitorSettings
 from fiveobs.monitor.store.engine import Store, masked, open_store
@@ -99,6 +100,8 @@ def make_services(store: Store, settings: MonitorSettings) -> Services:
     stuck, control = StuckJobs(store, folder), Control(store, settings.home)
     reaper = Reaper(store, folder, report=tell, beside=(stuck.step, control.settle))
     deliverer = Deliverer(store, Sender(Guard(settings.webhook_allowed_networks)))
+    retention = Retention(store, settings.retention, report=tell)
+    retention.watch(figures)
     _watch_work(figures, reaper, deliverer)
     services: list[Service] = [
         _Named("ingest", Ingester(store, folder, report=tell).run),
@@ -106,6 +109,7 @@ def make_services(store: Store, settings: MonitorSettings) -> Services:
         _Named("reaper", reaper.run),
         deliverer,
         TokenUse(access),
+        retention,
     ]
     return Services(
         services,

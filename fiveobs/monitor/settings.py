@@ -16,6 +16,8 @@ from fiveobs import _parsers as parse
 from fiveobs._config import load_config
 from fiveobs._parsers import UnusableError
 from fiveobs.exceptions import ConfigError
+from fiveobs.monitor.retention import policy
+from fiveobs.monitor.retention.policy import Keep, Policy
 from fiveobs.monitor.store.engine import default_url, sqlite_path
 
 __all__ = ["VARIABLES", "MonitorSettings", "Network", "Variable", "load_settings"]
@@ -56,6 +58,20 @@ class MonitorSettings:
     max_ingest_lag_s: float = 60.0
     #: How long a stop may take, in seconds.
     stop_timeout_s: float = 10.0
+    #: How long what is stored is kept, in seconds, by part; ``None`` is for ever.
+    keep_logs_s: Keep = policy.DEFAULTS_S["logs"]
+    keep_error_logs_s: Keep = policy.DEFAULTS_S["error_logs"]
+    keep_metrics_s: Keep = policy.DEFAULTS_S["metrics"]
+    keep_aggregates_s: Keep = policy.DEFAULTS_S["aggregates"]
+    keep_errors_s: Keep = policy.DEFAULTS_S["errors"]
+    keep_unresolved_errors_s: Keep = policy.DEFAULTS_S["unresolved_errors"]
+    keep_events_s: Keep = policy.DEFAULTS_S["events"]
+    keep_failed_events_s: Keep = policy.DEFAULTS_S["failed_events"]
+
+    @property
+    def retention(self) -> Policy:
+        """How long what is stored is kept, where no tenant or project says otherwise."""
+        return Policy({name: getattr(self, f"keep_{name}_s") for name in policy.DEFAULTS_S})
 
     @property
     def journal_folder(self) -> Path:
@@ -173,6 +189,15 @@ VARIABLES: tuple[Variable, ...] = (
         attr="stop_timeout_s",
         parse=parse.duration(0.5),
         doc="How long a stop may take, such as `10s`.",
+    ),
+    *(
+        Variable(
+            name=part.variable,
+            attr=f"keep_{part.name}_s",
+            parse=policy.keep,
+            doc=f"How long is kept, such as `30d` or `forever`: {part.doc}",
+        )
+        for part in policy.PARTS
     ),
 )
 

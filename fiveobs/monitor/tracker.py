@@ -128,7 +128,8 @@ class Tracker:
                 counts = reading.entries_between(connection, key, wanted.from_us, wanted.to_us)
                 times = as_time(counts.first_at_us), as_time(counts.last_at_us)
                 covered = TimeRange(start_time=times[0], end_time=times[1])
-        return logs_answer(tracked, events, counts, covered)
+            expired = related.expired_of(connection, tracked.job)
+        return logs_answer(tracked, events, counts, covered, expired)
 
     def raw_logs(self, project_key: int, job_id: str, wanted: LogFilter) -> bytes:
         """The job's log entries as lines of text."""

@@ -45,10 +45,32 @@ def rows_of_sequences() -> set[str]:
     return {"batches", "errors", "events", "jobs", "kinds", "projects", "unreadable", "workers"}
 
 
+def _two_events(connection: Connection) -> None:
+    """One of a job, one of a worker."""
+    connection.execute(
+        text("INSERT INTO projects VALUES (1, 't', 'p', 0)"),
+    )
+    connection.execute(
+        text(
+            "INSERT INTO events (event_key, event_id, project_key, job_key, at_us, event_type,"
+            " level, message, data) VALUES (1, 'a', 1, 1, 5, 'log', 20, '', '{}'),"
+            " (2, 'b', 1, NULL, 5, 'worker.started', 20, '', '{}')"
+        )
+    )
+
+
+def _nothing_is_aggregated(connection: Connection) -> None:
+    wanted = text("SELECT event_id FROM events WHERE job_key IS NULL AND project_key = 1")
+    assert connection.execute(wanted).scalars().all() == ["b"]
+    for table in ("keeps", "trimmed", "series", "aggregates"):
+        assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() == 0
+
+
 #: For each revision: what puts rows into the schema before it, as the version before it did, and
 #: what looks at them after it. A new revision must bring both, or a test fails.
 MIGRATED: dict[str, tuple[Callable[[Connection], None], Callable[[Connection], None]]] = {
     "0001": (_nothing_is_there, _keys_begin_at_0),
+    "0004": (_two_events, _nothing_is_aggregated),
 }
 
 

@@ -30,7 +30,7 @@ PLACE = ("a", "p")
 #: What no schema can say, so that what fits the schema may be refused.
 MORE_THAN_A_SCHEMA = {
     "/subscribe$": "whether an address may be called",
-    "/(logs|replay|report)$": "which of two times is the first, and that a service has a name",
+    "/(logs|replay|report|history)$": "which of two times is the first, and that a service has a name",
     "/export/": "which table is chosen from by what",
     "/enhanced-monitoring/": "what a cursor of this very list is",
     "/batch$": "that something is left of a list when it is taken apart",

@@ -83,3 +83,7 @@ class LogsAnswer(Answer):
     logs_summary: LogsSummary
     logs: tuple[LogEntry, ...]
     execution_metrics: ExecutionMetrics
+    #: What retention has taken; where no time is asked for, the summary counts it all the same:
+    #: ``logs`` are lines below ERROR, ``error_logs`` those from there on, and all of a job that
+    #: failed. Left out if nothing has gone.
+    expired: tuple[str, ...] | None = None

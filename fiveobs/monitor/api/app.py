@@ -29,6 +29,7 @@ from fiveobs.monitor.api import (
     problems,
     refusing,
     report,
+    retention,
     streamed,
     subscribed,
     subscriptions,
@@ -58,6 +59,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     subscriptions.router,
     subscribed.router,
     control.router,
+    retention.router,
     health.router,
     openapi.router,
 )

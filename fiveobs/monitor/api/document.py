@@ -46,6 +46,10 @@ _TAGS = [
     {"name": "Live events", "description": "Events as they happen, over SSE and WebSocket."},
     {"name": "Subscriptions", "description": "Events sent to you: webhooks."},
     {"name": "Control", "description": "Stop, pause and resume jobs."},
+    {
+        "name": "Retention",
+        "description": "How long everything is kept, and figures of what has gone.",
+    },
     {"name": "Monitor", "description": "How the monitor itself is."},
 ]
 _SECURITY = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ _SQLITE_SETTINGS = {
     "synchronous": "normal",
     "busy_timeout": str(_BUSY_TIMEOUT_MS),
     "foreign_keys": "on",
+    # Some systems have SQLite write zeros over whatever is deleted: only where that costs nothing.
+    "secure_delete": "fast",
     "temp_store": "memory",
     "cache_size": "-65536",
     "mmap_size": str(256 * 1024 * 1024),
@@ -52,6 +55,9 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._lock = threading.Lock()
+        #: Threads of this process that write just now, or wait until they can.
+        self.writers = 0
 
     @property
     def is_sqlite(self) -> bool:
@@ -71,7 +77,7 @@ class Store:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction: committed at the end, rolled back by an exception."""
-        with self.engine.connect() as connection:
+        with self._counted(), self.engine.connect() as connection:
             if self.is_sqlite:
                 # Asked for at once: a transaction that reads first and writes later may find that
                 # somebody else has written in between, and fails however long it waits.
@@ -82,6 +88,16 @@ class Store:
                 connection.rollback()
                 raise
             connection.commit()
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self.writers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.writers -= 1
 
     def close(self) -> None:
         """Give up the connections; idempotent."""

@@ -28,12 +28,14 @@ from fiveobs.monitor.store.schema import (
     measures,
     resources,
     stages,
+    trimmed,
 )
 
 __all__ = [
     "conditions_of",
     "count_waiting",
     "errors_of",
+    "expired_of",
     "jobs_needing",
     "measures_of",
     "needs_of",
@@ -64,6 +66,29 @@ _MEASURES = (
 def measures_of(connection: Connection, job_key: int, attempt: int) -> list[MeasureRow]:
     """What an attempt measured, summed over labels."""
     return all_rows(connection, MeasureRow, _MEASURES, {"job_key": job_key, "attempt": attempt})
+
+
+_TRIMMED = select(trimmed.c.part).where(
+    trimmed.c.kind_key == bindparam("kind_key"),
+    trimmed.c.status == bindparam("status"),
+    or_(
+        trimmed.c.until_us > bindparam("at_us"),
+        and_(
+            trimmed.c.until_us == bindparam("at_us"),
+            trimmed.c.job_key >= bindparam("job_key"),
+        ),
+    ),
+)
+
+
+def expired_of(connection: Connection, job: JobRow) -> set[str]:
+    """The parts that retention has taken from a job, as it names them."""
+    at_us = job.created_at_us if job.status == "lost" else job.ended_at_us
+    if at_us is None:
+        return set()
+    names = {"kind_key": job.kind_key, "status": job.status}
+    given = {**names, "at_us": at_us, "job_key": job.job_key}
+    return set(connection.execute(_TRIMMED, given).scalars())
 
 
 _ERRORS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import orjson
 
@@ -31,6 +31,8 @@ __all__ = [
 
 #: The levels that can be asked for, and the least of the store's levels that each means.
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR": 40}
+#: What retention takes of a log.
+_PARTS = ("logs", "error_logs")
 
 
 def level_word(level: int) -> str:
@@ -39,7 +41,11 @@ def level_word(level: int) -> str:
 
 
 def logs_answer(
-    tracked: Tracked, events: Iterable[EventRow], counts: EntryCounts, covered: TimeRange | None
+    tracked: Tracked,
+    events: Iterable[EventRow],
+    counts: EntryCounts,
+    covered: TimeRange | None,
+    expired: Collection[str] = (),
 ) -> LogsAnswer:
     """The answer in its structured form.
 
@@ -48,6 +54,7 @@ def logs_answer(
         events: Those to show, in order.
         counts: Of all that there are in the time asked for.
         covered: That time; ``None`` means the job's own.
+        expired: The parts of the job that retention has taken.
     """
     return LogsAnswer(
         job_id=tracked.job.job_id,
@@ -56,6 +63,7 @@ def logs_answer(
         logs_summary=_summary(tracked, counts, covered),
         logs=[_entry(tracked, event) for event in in_time(events)],
         execution_metrics=_metrics(tracked),
+        expired=[each for each in _PARTS if each in expired] or None,
     )
 
 

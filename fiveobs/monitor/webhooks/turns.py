@@ -1,4 +1,4 @@
-"""One monitor sends webhooks, also where several share a store: two would send everything twice."""
+"""One monitor at a time does what is to be done once, also where several share a store."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fiveobs.monitor.store.engine import Store
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["Turns"]
+__all__ = ["WEBHOOKS", "Turns"]
 
-#: Any number, as long as nobody else locks it.
-_ADVISORY_LOCK = 0x66_69_76_68
+#: Any number, as long as nobody else locks it. Two that send webhooks would send everything twice.
+WEBHOOKS = 0x66_69_76_68
 _ASK_EVERY_S, _CHECK_EVERY_S = 5.0, 2.0
 
 
@@ -27,15 +27,17 @@ class Turns:
 
     Args:
         store: What they share.
+        lock: For what: the number of the lock.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, lock: int = WEBHOOKS) -> None:
         self._store = store
+        self._lock = lock
         self._holding: Connection | None = None
         self._ask_at = 0.0
 
     def is_mine(self) -> bool:
-        """Whether to send now."""
+        """Whether to do it now."""
         if self._store.is_sqlite:
             return True
         if time.monotonic() < self._ask_at:
@@ -61,7 +63,7 @@ class Turns:
             self._holding.exec_driver_sql("SELECT 1")
             return
         connection = self._store.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        query = f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})"
+        query = f"SELECT pg_try_advisory_lock({self._lock})"
         if connection.exec_driver_sql(query).scalar():
             self._holding = connection
         else:

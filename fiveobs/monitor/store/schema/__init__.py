@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from fiveobs.monitor.store.schema._access import audit, tokens
 from fiveobs.monitor.store.schema._base import metadata, projects, sequences
+from fiveobs.monitor.store.schema._kept import aggregates, keeps, series, trimmed
 from fiveobs.monitor.store.schema._said import (
     conditions,
     dependencies,
@@ -23,6 +24,7 @@ from fiveobs.monitor.store.schema._subscribed import deliveries, subscriptions, 
 from fiveobs.monitor.store.schema._work import attempts, jobs, kinds, samples, stages, workers
 
 __all__ = [
+    "aggregates",
     "attempts",
     "audit",
     "conditions",
@@ -31,6 +33,7 @@ __all__ = [
     "errors",
     "events",
     "jobs",
+    "keeps",
     "kinds",
     "measures",
     "metadata",
@@ -38,10 +41,12 @@ __all__ = [
     "resources",
     "samples",
     "sequences",
+    "series",
     "stages",
     "subscriptions",
     "tokens",
     "told",
+    "trimmed",
     "unreadable",
     "workers",
 ]

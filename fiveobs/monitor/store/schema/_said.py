@@ -39,6 +39,8 @@ events = Table(
     text("data", nullable=False),
 )
 partial("ix_events_job_key", events.c.job_key.is_not(None), events.c.job_key, events.c.event_key)
+#: What workers say of themselves goes by its time; what belongs to a job goes with the job.
+partial("ix_events_of_workers", events.c.job_key.is_(None), events.c.project_key, events.c.at_us)
 
 #: What users measured (``Job.count``, ``gauge``, ``record``), summed for each attempt.
 measures = Table(

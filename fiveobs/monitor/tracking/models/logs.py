@@ -69,3 +69,7 @@ class LogsAnswer(Model):
     logs_summary: LogsSummary
     logs: list[LogEntry]
     execution_metrics: ExecutionMetrics
+    expired: Absent[list[str]] = None
+    """What retention has taken; where no time is asked for, the summary counts it all the same:
+    ``logs`` are lines below ERROR, ``error_logs`` those from there on, and all of a job that
+    failed. Left out if nothing has gone."""

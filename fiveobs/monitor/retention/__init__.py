@@ -1,0 +1,1 @@
+"""How long the store keeps what, and how what has expired goes without being in ingest's way."""
