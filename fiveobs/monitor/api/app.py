@@ -26,6 +26,7 @@ from fiveobs.monitor.api import (
     openapi,
     problems,
     refusing,
+    state,
     streamed,
     subscribed,
     subscriptions,
@@ -52,6 +53,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     subscriptions.router,
     subscribed.router,
     control.router,
+    state.router,
     health.router,
     openapi.router,
 )
@@ -124,7 +126,10 @@ def _cors(origins: tuple[str, ...]) -> Middleware:
         CORSMiddleware,
         allow_origins=origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
-        expose_headers=["Retry-After", "Refresh"],
+        allow_headers=[
+            *("Authorization", "Content-Type", "Last-Event-ID"),
+            *("If-Match", "If-None-Match"),
+        ],
+        expose_headers=["Retry-After", "Refresh", "ETag"],
         max_age=600,
     )

@@ -42,6 +42,11 @@ _TAGS = [
     {"name": "Live events", "description": "Events as they happen, over SSE and WebSocket."},
     {"name": "Subscriptions", "description": "Events sent to you: webhooks."},
     {"name": "Control", "description": "Stop, pause and resume jobs."},
+    {
+        "name": "State",
+        "description": "What is observed and desired of jobs, workers, machines and services, and "
+        "documents that applications share: each with a version.",
+    },
     {"name": "Monitor", "description": "How the monitor itself is."},
 ]
 _SECURITY = {

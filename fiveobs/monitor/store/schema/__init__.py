@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from fiveobs.monitor.store.schema._access import audit, tokens
 from fiveobs.monitor.store.schema._base import metadata, projects, sequences
+from fiveobs.monitor.store.schema._coordinated import entities, positions
 from fiveobs.monitor.store.schema._said import (
     conditions,
     dependencies,
@@ -28,12 +29,14 @@ __all__ = [
     "conditions",
     "deliveries",
     "dependencies",
+    "entities",
     "errors",
     "events",
     "jobs",
     "kinds",
     "measures",
     "metadata",
+    "positions",
     "projects",
     "resources",
     "samples",
