@@ -11,9 +11,9 @@ Example:
 
 from __future__ import annotations
 
-from fiveobs.client._async import AsyncClient, AsyncWatch
+from fiveobs.client._async import AsyncClient, AsyncStateWatch, AsyncWatch
 from fiveobs.client._reading import Answer
-from fiveobs.client._sync import Client, Watch
+from fiveobs.client._sync import Client, StateWatch, Watch
 from fiveobs.exceptions import (
     AnswerError,
     BadInputError,
@@ -22,6 +22,7 @@ from fiveobs.exceptions import (
     ConflictError,
     FiveobsError,
     ForbiddenError,
+    GoneError,
     MonitorError,
     NotFoundError,
     ProblemError,
@@ -29,12 +30,14 @@ from fiveobs.exceptions import (
     TooManyError,
     UnauthorizedError,
     UnreachableError,
+    VersionError,
 )
 
 __all__ = [
     "Answer",
     "AnswerError",
     "AsyncClient",
+    "AsyncStateWatch",
     "AsyncWatch",
     "BadInputError",
     "BadRequestError",
@@ -43,12 +46,15 @@ __all__ = [
     "ConflictError",
     "FiveobsError",
     "ForbiddenError",
+    "GoneError",
     "MonitorError",
     "NotFoundError",
     "ProblemError",
     "ServerError",
+    "StateWatch",
     "TooManyError",
     "UnauthorizedError",
     "UnreachableError",
+    "VersionError",
     "Watch",
 ]

@@ -57,7 +57,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     openapi.router,
 )
-_LIFESPANS: tuple[Lifespan, ...] = (live.lifespan,)
+_LIFESPANS: tuple[Lifespan, ...] = (live.lifespan, state.lifespan)
 
 
 def create_app(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
 import anyio.to_thread
 import orjson
-from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -40,6 +41,7 @@ __all__ = [
     "StatePage",
     "StateRequest",
     "get_state",
+    "lifespan",
     "list_states",
     "remove_state",
     "router",
@@ -86,12 +88,15 @@ def _states(request: Request) -> States:
     return States(request.app.state.store)
 
 
-def _feed(request: Request, the_hub: TheHub) -> Feed:
-    """The one of this application."""
-    state = request.app.state
-    found: Feed | None = getattr(state, "feed", None)
-    if found is None:
-        found = state.feed = Feed(the_hub)
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Have watches for as long as the application has streams."""
+    app.state.feed = Feed(app.state.hub)
+    yield
+
+
+def _feed(request: Request) -> Feed:
+    found: Feed = request.app.state.feed
     return found
 
 

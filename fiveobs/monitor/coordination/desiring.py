@@ -24,7 +24,9 @@ STATUSES: Mapping[str, str] = {action: status for status, action in ACTIONS.item
 #: The columns where nothing is desired.
 NOTHING_DESIRED: Mapping[str, Any] = {
     **dict.fromkeys(("desired", "desired_by", "desired_reason", "desired_at_us")),
-    "tries": 0, "next_try_at_us": None, "given_up": None,
+    "tries": 0,
+    "next_try_at_us": None,
+    "given_up": None,
 }
 
 
