@@ -47,7 +47,7 @@ def _events_were_taken_in(connection: Connection) -> None:
 
 def _state_begins_after_them(connection: Connection) -> None:
     found = connection.execute(text("SELECT name, value, holder FROM positions ORDER BY name"))
-    zero = {name: (0, None) for name in ("changes", "dropped", "projector")}
+    zero = dict.fromkeys(("changes", "dropped", "projector"), (0, None))
     assert {name: (value, holder) for name, value, holder in found} == zero | {"events": (7, None)}
     assert connection.execute(text("SELECT count(*) FROM entities")).scalar_one() == 0
 

@@ -21,6 +21,7 @@ import orjson
 from fiveobs.monitor.coordination.desiring import NOTHING_DESIRED, is_done
 from fiveobs.monitor.coordination.observing import (
     Failures,
+    JobNow,
     Observed,
     job_observed,
     machine_observed,
@@ -120,6 +121,10 @@ class Projector:
         #: What may have changed and is not written yet.
         self._jobs: set[int] = set()
         self._places: set[Place] = set()
+        #: Workers that are to be looked at again.
+        self._workers: set[int] = set()
+        #: Jobs that make no progress, by key.
+        self._stuck: set[int] = set()
         #: When what an entity holds was last written, in monotonic seconds.
         self._written_at_s: dict[Place, float] = {}
         #: When something is next due, in monotonic seconds.
@@ -211,9 +216,9 @@ class Projector:
             self._processes.add(new, now_s, self._now_us())
             rows = observing.workers_now(connection, self._processes.keys)
             heard = set(self._processes.refresh(rows, now_s))
-            touched = (workers | heard | {row.worker_key for row in new}) & set(
-                self._processes.keys
-            )
+            touched = workers | heard | self._workers | {row.worker_key for row in new}
+            touched &= set(self._processes.keys)
+            self._workers = set()
             self._look_at_held(connection, touched)
             silent = set(self._processes.keys) - touched
             self._processes.lose(silent, observing.lost_by(connection, silent))
@@ -249,10 +254,8 @@ class Projector:
 
     def _look_at_held(self, connection: Connection, keys: Collection[int]) -> None:
         held = observing.held_by(connection, keys)
-        named = observing.jobs_now(connection, {key for some in held.values() for key, _ in some})
-        stuck = observing.stuck_of(connection, named)
         for key in keys:
-            self._processes.hold(key, held.get(key, ()), stuck)
+            self._processes.hold(key, held.get(key, ()), self._stuck)
         self._processes.lose(keys, ())
 
     # --- what is observed now ----------------------------------------------------------------
@@ -275,6 +278,7 @@ class Projector:
         """What may have changed."""
         named = observing.jobs_now(connection, self._jobs)
         stuck = observing.stuck_of(connection, named)
+        self._note_stuck(named, stuck)
         resources = observing.resources_held(connection, [job.job_key for job in named])
         for job in named:
             yield (
@@ -288,6 +292,14 @@ class Projector:
             )
         for place in self._places:
             yield place, self._observed_group(place)
+
+    def _note_stuck(self, named: Iterable[JobNow], stuck: Collection[int]) -> None:
+        """Keep in mind which jobs are stuck, and that their workers are to be looked at again."""
+        for job in named:
+            is_stuck = job.job_key in stuck
+            if is_stuck != (job.job_key in self._stuck):
+                (self._stuck.add if is_stuck else self._stuck.remove)(job.job_key)
+                self._workers |= {job.worker_key} if job.worker_key is not None else set()
 
     def _observed_group(self, place: Place) -> Observed:
         processes = self._processes.of(place)
@@ -311,8 +323,13 @@ class Projector:
             if not changes.is_turn_of(self._holder):
                 raise _TurnIsOverError
             rows = changes.get_all([place for place, _ in some])
-            for place, now in some:
-                changes.put(place, rows.get(place), **_values(rows.get(place), now, now_us))
+            # Those together that have the same columns: what was desired is done with for few.
+            for done in (False, True):
+                changes.put_all(
+                    (place, rows.get(place), _values(rows.get(place), now, now_us, done=done))
+                    for place, now in some
+                    if _is_done(rows.get(place), now) == done
+                )
             changes.move("events", self._event_key)
             changes.close()
         self._written_at_s |= dict.fromkeys((place for place, _ in some), self._clock())
@@ -376,17 +393,21 @@ def _differs(row: EntityRow | None, now: Observed) -> bool:
     return row.health != now.health or row.observed != _text(now)
 
 
-def _values(row: EntityRow | None, now: Observed, now_us: int) -> dict[str, Any]:
+def _is_done(row: EntityRow | None, now: Observed) -> bool:
+    """Whether nothing is desired any more."""
+    return row is not None and is_done(row, str(now.state.get("status", "")))
+
+
+def _values(row: EntityRow | None, now: Observed, now_us: int, *, done: bool) -> dict[str, Any]:
     """The columns that say what is observed, and, where it is done with, of what was desired."""
-    over_at_us = None
-    if now.is_over:
-        over_at_us = now_us if row is None else row.over_at_us or now_us
-    found = {"health": now.health, "observed": _text(now), "over_at_us": over_at_us}
-    if now.seen_at_us is not None:
-        found["seen_at_us"] = now.seen_at_us
-    if row is not None and is_done(row, str(now.state.get("status", ""))):
-        found |= NOTHING_DESIRED
-    return found
+    before = (None, None) if row is None else (row.over_at_us, row.seen_at_us)
+    found = {
+        "health": now.health,
+        "observed": _text(now),
+        "over_at_us": (before[0] or now_us) if now.is_over else None,
+        "seen_at_us": now.seen_at_us or before[1],
+    }
+    return {**found, **NOTHING_DESIRED} if done else found
 
 
 def _text(now: Observed) -> str:

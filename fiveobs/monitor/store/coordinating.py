@@ -7,7 +7,7 @@ sets compares with what is committed: linearizable, on SQLite and PostgreSQL ali
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -298,6 +298,24 @@ class Changes:
             which = entities.c.entity_key == before.entity_key
             made = {"version": before.version + 1, **values}
             self._connection.execute(update(entities).where(which).values(made))
+
+    def put_all(self, changed: Iterable[tuple[Place, EntityRow | None, Mapping[str, Any]]]) -> None:
+        """Change many entities, or add them, as `put` does each; all with the same columns."""
+        added, others = [], []
+        for place, before, values in changed:
+            self._last += 1
+            made = {**values, "change_key": self._last, "changed_at_us": self._now_us}
+            if before is None:
+                added.append({**place._asdict(), "version": 1, **made})
+            else:
+                others.append({"of_key": before.entity_key, "version": before.version + 1, **made})
+        if added:
+            self._connection.execute(insert(entities), added)
+        if others:
+            names = others[0].keys() - {"of_key"}
+            which = entities.c.entity_key == bindparam("of_key")
+            changes = update(entities).where(which).values({n: bindparam(n) for n in names})
+            self._connection.execute(changes, others)
 
     def note(self, before: EntityRow, **values: Any) -> None:
         """Write what is no change of what is observed or desired: no new version, no new change."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, case, func, or_, select
@@ -205,9 +205,10 @@ def resources_held(
     return found
 
 
-def stuck_of(connection: Connection, named: Iterable[JobNow]) -> set[int]:
+def stuck_of(connection: Connection, named: Collection[JobNow]) -> set[int]:
     """Those of some jobs that a warning says are stuck, by key."""
-    of_jobs = {(job.project_key, job.job_id): job.job_key for job in named}
+    running = (job for job in named if job.status == "running")
+    of_jobs = {(job.project_key, job.job_id): job.job_key for job in running}
     warned = select(audit.c.project_key, audit.c.target).where(
         audit.c.action == "job.stuck", audit.c.outcome == "warned"
     )
