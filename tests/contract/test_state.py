@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from fiveobs import _control
 from fiveobs._control import Run
@@ -20,11 +20,11 @@ from fiveobs.monitor.coordination.states import (
     UnknownEntityError,
     VersionError,
 )
-from fiveobs.monitor.store import coordinating
+from fiveobs.monitor.store import auditing, coordinating
 from fiveobs.monitor.store.auditing import audit_rows
 from fiveobs.monitor.store.coordinating import DOCUMENT, JOB, KINDS, Changes, Place
 from fiveobs.monitor.store.engine import Store
-from fiveobs.monitor.store.schema import entities
+from fiveobs.monitor.store.schema import audit, entities
 from tests.support.coordinated import ALICE, House, make_project
 
 TIMEOUT_S = 60
@@ -123,6 +123,36 @@ def test_a_worker_that_falls_silent_takes_its_job_with_it(house: House) -> None:
     house.look()
     heard = [house.health(*each) for each in (("worker", "w1"), ("job", "7"), ("machine", "m1"))]
     assert (heard, house.health("service", "mining")) == (["alive", "ok", "ok"], "ok")
+
+
+def test_a_stuck_job_is_one_and_its_worker_too(house: House) -> None:
+    """As long as the warning stands."""
+    worker = house.worker()
+    worker.job("7", "job.started")
+    house.look()
+    named = {"at_us": 1, "project_key": 1, "actor": "monitor", "action": "job.stuck"}
+    with house.store.writing() as connection:
+        key = auditing.note(connection, **named, target="7", outcome="warned")
+    for outcome, of_job, of_worker in (("warned", "stuck", "stuck"), ("goes on", "ok", "alive")):
+        with house.store.writing() as connection:
+            row = update(audit).where(audit.c.audit_key == key)
+            connection.execute(row.values(outcome=outcome))
+        worker.job("7", "state.changed", data={"entity": "progress", "to_state": "x"})
+        house.look(3.0)
+        house.look(3.0)
+        assert (house.health("job", "7"), house.health("worker", "w1")) == (of_job, of_worker)
+
+
+def test_a_turn_ends_with_the_monitor(house: House) -> None:
+    """The next one need not wait until it would have run out."""
+    house.worker()
+    house.look()
+    stop = threading.Event()
+    stop.set()
+    house.projector.run(stop)
+    house.projector = house.make_projector()
+    house.worker("w2")
+    assert house.look(0.0) > 0
 
 
 def test_what_has_ended_is_over(house: House) -> None:
@@ -503,6 +533,45 @@ def test_a_job_that_does_not_follow_is_given_up(house: House) -> None:
     assert audit_rows(house.store, 1, limit=1)[0].outcome == "given up"
     house.states.set(ALICE, Place(1, JOB, "7"), {"status": "paused"}, Expected())
     assert house.row("job", "7").given_up is None
+
+
+@pytest.mark.parametrize("ending", ["failed", "cancelled"])
+def test_a_stop_that_came_too_late_is_no_trap(house: House, ending: str) -> None:
+    """The job has ended, as was wanted: whoever runs it again means it."""
+    worker = house.worker()
+    worker.job("7", "job.started")
+    house.look()
+    house.control.ask(house.who, "7", "stop")
+    worker.job("7", f"job.{ending}", data={"status": ending})
+    house.settle(3.0)
+    house.settle(3.0)
+    assert (desired(house), asked(house, run=2)) == (None, None)
+
+
+def test_a_stop_outlives_its_worker(house: House) -> None:
+    """The run was lost before it looked: the next one is stopped."""
+    worker = house.worker()
+    worker.job("7", "job.started")
+    house.look()
+    house.control.ask(house.who, "7", "stop")
+    worker.job("7", "job.lost", data={"cause": "killed by signal"})
+    house.settle(3.0)
+    assert (house.health("job", "7"), asked(house, run=2)) == ("lost", ("stop", True))
+
+
+def test_who_resumes_meanwhile_has_the_last_word(house: House) -> None:
+    """What the reconciler has read before is not made to stand."""
+    worker = house.worker()
+    worker.job("7", "job.started")
+    house.look()
+    house.control.ask(house.who, "7", "pause")
+    worker.job("7", "job.paused")
+    house.look()
+    with house.store.reading() as connection:
+        (job,) = coordinating.desired_jobs(connection, 0, 9)
+    house.control.ask(house.who, "7", "resume")
+    house.reconciler._settle(job)
+    assert asked(house) == ("resume", False)
 
 
 def test_it_is_not_asked_again_at_once(house: House) -> None:

@@ -58,7 +58,8 @@ def known(found: Tenants) -> str:
         "query.projectId": PLACE[1],
         "path.subscriptionId": found.subscription_ids[PLACE][0],
         **dict.fromkeys(("path.jobId", "path.job_uuid", "path.execution_id"), job_ids(*PLACE)[0]),
-        **{"path.kind": "job", "path.entityId": job_ids(*PLACE)[0]},
+        "path.kind": "job",
+        "path.entityId": job_ids(*PLACE)[0],
     }
     lines = (f"{json.dumps(name)} = {json.dumps(value)}" for name, value in ids.items())
     return "\n".join(["[parameters]", *lines, ""])

@@ -13,6 +13,8 @@ from fiveobs.client.answers import (
     NewSubscriptionAnswer,
     ProgressAnswer,
     StageProgress,
+    StateAnswer,
+    StatePage,
 )
 
 
@@ -34,6 +36,13 @@ def blocking() -> None:
                 assert_type(event, JobEvent)
             assert_type(watch.last_event_id, str)
         client.watch(colour="red")  # type: ignore[call-arg]
+        assert_type(client.states("job", health="stuck"), StatePage)
+        assert_type(client.set_state("document", "d", {"n": 1}, version=1), StateAnswer)
+        client.set_state("document", "d")  # type: ignore[call-arg]
+        with client.watch_states(kinds=["job"], after="7") as states:
+            for state in states:
+                assert_type(state, StateAnswer)
+            assert_type(states.is_synced, bool)
 
 
 async def awaiting() -> None:
@@ -43,3 +52,6 @@ async def awaiting() -> None:
         await client.unsubscribe("sub-1")
         async for event in client.watch():
             assert_type(event, JobEvent)
+        assert_type(await client.state("job", "42"), StateAnswer)
+        async for state in client.watch_states(from_now=True):
+            assert_type(state, StateAnswer)

@@ -21,6 +21,8 @@ __all__ = ["ACTIONS", "NOTHING_DESIRED", "STATUSES", "desired_status", "is_done"
 #: What may be desired of a job, and what is asked of it for that.
 ACTIONS: Mapping[str, str] = {"running": "resume", "paused": "pause", "stopped": "stop"}
 STATUSES: Mapping[str, str] = {action: status for status, action in ACTIONS.items()}
+#: Ends that are as good as a stop. Others come of the worker's end, not of the job's.
+_STOPPED = ("stopped", "failed", "cancelled")
 #: The columns where nothing is desired.
 NOTHING_DESIRED: Mapping[str, Any] = {
     **dict.fromkeys(("desired", "desired_by", "desired_reason", "desired_at_us")),
@@ -41,15 +43,14 @@ def desired_status(row: EntityRow) -> str | None:
 def is_done(row: EntityRow, status: str) -> bool:
     """Whether nothing is desired of a job any more, now that it has this status.
 
-    A job that has completed needs nothing. Who asked it to stop, once, has had it stopped; who
+    A job that has completed needs nothing. Who asked it to stop, once, wanted this run to end; who
     wants it stopped (``PUT``) wants that of later runs under its id, too.
     """
     if row.kind != JOB or row.desired is None:
         return False
-    if status == "completed":
-        return True
-    desired = orjson.loads(row.desired)
-    return bool(desired.get("once")) and status == desired.get("status") == "stopped"
+    return status == "completed" or (
+        status in _STOPPED and bool(orjson.loads(row.desired).get("once"))
+    )
 
 
 def note_asked(
@@ -78,9 +79,11 @@ def note_asked(
     text = orjson.dumps(desired).decode()
     places = [Place(project_key, JOB, job_id) for job_id in job_ids]
     rows = changes.get_all(places)
-    for place in places:
-        row = rows.get(place)
-        if row is None or desired_status(row) != status:
-            said = {"desired": text, "desired_by": by, "desired_reason": reason or None}
-            changes.put(place, row, **{**NOTHING_DESIRED, **said, "desired_at_us": now_us})
+    said = {"desired": text, "desired_by": by, "desired_reason": reason or None}
+    values = {**NOTHING_DESIRED, **said, "desired_at_us": now_us}
+    changes.put_all(
+        (place, row, values)
+        for place in places
+        if (row := rows.get(place)) is None or desired_status(row) != status
+    )
     changes.close()

@@ -10,6 +10,7 @@ Reads and writes the store. One thread runs it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
@@ -17,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from sqlalchemy.exc import SQLAlchemyError
 
 from fiveobs.monitor.coordination.desiring import NOTHING_DESIRED, is_done
 from fiveobs.monitor.coordination.observing import (
@@ -140,6 +142,8 @@ class Projector:
                     task()
                 except Exception as exc:
                     self._report("state", f"{type(exc).__name__}: {exc}")
+        with contextlib.suppress(SQLAlchemyError), self._store.writing() as connection:
+            coordinating.end_turn(connection, self._holder)
 
     def step(self) -> int:
         """Look once; how many changes were written.

@@ -146,6 +146,10 @@ class Reconciler:
             before = _control.requested(self._home, run)
             if before is not None and before.is_standing and before.action == action:
                 return False
+            with self._store.reading() as connection:
+                present = coordinating.entity_of(connection, job.row.place)
+            if present is None or desired_status(present) != desired:
+                return False  # somebody has just changed their mind
             by, reason = job.row.desired_by or MONITOR, job.row.desired_reason or ""
             _control.stand(self._home, run, action, by=by, reason=reason)
         return before is None or before.action != action

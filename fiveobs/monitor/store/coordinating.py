@@ -41,6 +41,7 @@ __all__ = [
     "changed_after",
     "desired_jobs",
     "drop_over",
+    "end_turn",
     "entities_of",
     "entity_of",
     "list_entities",
@@ -254,6 +255,12 @@ def take_turn(connection: Connection, holder: str, now_us: int, until_us: int) -
     return bool(connection.execute(turn.values(value=until_us, holder=holder)).rowcount)
 
 
+def end_turn(connection: Connection, holder: str) -> None:
+    """Leave it to the next monitor at once, if it is ours."""
+    ours = (positions.c.name == "projector") & (positions.c.holder == holder)
+    connection.execute(update(positions).where(ours).values(value=0))
+
+
 class Changes:
     """Changes entities; whoever has opened it is the only one who does, until the commit.
 
@@ -334,6 +341,7 @@ class Changes:
 
 def see(connection: Connection, seen: Mapping[Place, int]) -> None:
     """Write the last sign of life of entities, in microseconds since 1970; it is no change."""
+    Changes(connection, 0)  # who changes several entities at once must not meet us half way
     which = (entities.c[name] == bindparam(f"of_{name}") for name in Place._fields)
     given = [
         {**{f"of_{name}": value for name, value in place._asdict().items()}, "at_us": at_us}
