@@ -143,6 +143,34 @@ def test_a_stuck_job_is_one_and_its_worker_too(house: House) -> None:
         assert (house.health("job", "7"), house.health("worker", "w1")) == (of_job, of_worker)
 
 
+def test_a_worker_that_is_heard_of_again_is_there_again(house: House) -> None:
+    """Also after it was taken to have ended, because it was frozen, say."""
+    worker = house.worker()
+    house.look()
+    house.look(301.0)
+    assert house.health("worker", "w1") == "ended"
+    worker.beat()
+    house.look(6.0)
+    house.look()
+    assert (house.health("worker", "w1"), house.health("machine", "m1")) == ("alive", "ok")
+    house.look(301.0)
+    worker.job("7", "job.started")
+    house.look()
+    assert house.observed("worker", "w1")["jobs"] == ["7"]
+
+
+def test_a_name_that_no_store_takes_is_passed_over(house: House) -> None:
+    """A service may say anything; what it says of others with odd names is no news."""
+    worker = house.worker()
+    for service in ("a\0b", "x" * 300, 7, ["y"]):
+        data = {"status": "degraded", "service": service, "reason": "r" * 9_999}
+        worker.say("service.health_changed", data=data)
+    house.look()
+    assert house.health("service", "x" * 256) == "degraded"
+    assert house.health("service", "mining") == "ok"
+    assert house.reports == []
+
+
 def test_a_turn_ends_with_the_monitor(house: House) -> None:
     """The next one need not wait until it would have run out."""
     house.worker()
@@ -586,6 +614,32 @@ def test_it_is_not_asked_again_at_once(house: House) -> None:
     assert house.reconciler.asked == 1
     house.settle(0.6)
     assert house.reconciler.asked == 2
+
+
+def test_a_request_that_cannot_be_written_is_tried_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds up no other job, and counts as a try."""
+    worker = house.worker()
+    for job_id in ("7", "8"):
+        worker.job(job_id, "job.started")
+    house.look()
+    for job_id in ("7", "8"):
+        house.states.set(ALICE, Place(1, JOB, job_id), {"status": "paused"}, Expected())
+    write = _control.request
+
+    def fail(home: Path, run: Run, *args: Any, **kwargs: Any) -> None:
+        if run.job_id == "7":
+            raise OSError(28, "no space left")
+        write(home, run, *args, **kwargs)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(_control, "request", fail)
+        with pytest.raises(OSError, match="no space"):
+            house.reconciler.step()
+    assert _control.requested(house.home, Run("8")) is not None
+    house.settle(2.0)
+    assert (asked(house), house.row("job", "7").tries) == (("pause", False), 2)
 
 
 def test_two_monitors_ask_once(house: House) -> None:

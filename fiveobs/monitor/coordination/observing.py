@@ -107,8 +107,6 @@ class JobNow(NamedTuple):
     worker_id: str | None
     machine_id: str | None
     alive_at_us: int | None
-    updated_at_us: int
-    ended_at_us: int | None
     lost_cause: str | None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from fiveobs.monitor.coordination.observing import FULL, Process, process_health
+from fiveobs.monitor.coordination.observing import FULL, SILENT_S, Process, process_health
 from fiveobs.monitor.store.coordinating import JOB, MACHINE, SERVICE, WORKER, Place
 from fiveobs.monitor.store.observing import WorkerNow
 
@@ -22,6 +22,8 @@ class _Kept:
     row: WorkerNow
     #: When its last sign of life came in here, in monotonic seconds; its own clock may be wrong.
     heard_at_s: float
+    #: What it belongs to.
+    places: set[Place] = field(default_factory=set)
     #: The jobs that it has begun and not ended: ids by key.
     held: dict[int, str] = field(default_factory=dict)
     has_lost: bool = False
@@ -42,20 +44,28 @@ class Processes:
         """Those that have not ended."""
         return self._kept.keys()
 
-    def add(self, rows: Iterable[WorkerNow], now_s: float, now_us: int) -> None:
-        """Keep processes that are new.
+    def add(self, rows: Iterable[WorkerNow], now_s: float, now_us: int | None = None) -> None:
+        """Keep processes that are not kept yet.
 
         Args:
             rows: As they are.
             now_s: Monotonic seconds.
-            now_us: Microseconds since 1970: how old its last sign of life is, its clock says.
+            now_us: Microseconds since 1970: its clock says whether it is silent already. ``None``:
+                something was heard of it just now.
         """
         for row in rows:
             if row.worker_key not in self._kept:
-                silent_s = max(0.0, (now_us - (row.heartbeat_at_us or now_us)) / _US)
-                self._kept[row.worker_key] = _Kept(row, now_s - silent_s)
-                for place in places_of(row):
-                    self._members.setdefault(place, set()).add(row.worker_key)
+                heard_at_us = row.heartbeat_at_us if now_us is not None else None
+                silent_s = ((now_us or 0) - heard_at_us) / _US if heard_at_us else 0.0
+                # Its clock may be wrong: it is not said to have ended without having waited.
+                heard_at_s = now_s - min(max(silent_s, 0.0), SILENT_S + 1.0)
+                self._kept[row.worker_key] = _Kept(row, heard_at_s)
+                self._join(self._kept[row.worker_key])
+
+    def _join(self, kept: _Kept) -> None:
+        for place in places_of(kept.row):
+            self._members.setdefault(place, set()).add(kept.row.worker_key)
+            kept.places.add(place)
 
     def refresh(self, rows: Iterable[WorkerNow], now_s: float) -> Iterator[int]:
         """Take over how they are now; gives those of which something was heard."""
@@ -65,9 +75,7 @@ class Processes:
             if row.heartbeat_at_us != before.heartbeat_at_us:
                 kept.heard_at_s = now_s
                 yield row.worker_key
-            if places_of(row) != places_of(before):
-                for place in places_of(row):
-                    self._members.setdefault(place, set()).add(row.worker_key)
+            self._join(kept)
 
     def hold(self, key: int, held: Iterable[tuple[int, str]], stuck: Collection[int]) -> None:
         """Say what one has begun and not ended, and which of that is stuck."""
@@ -127,9 +135,9 @@ class Processes:
         for key, kept in list(self._kept.items()):
             if kept.shown is not None and not kept.shown.is_there:
                 del self._kept[key]
-                for place, members in list(self._members.items()):
-                    members.discard(key)
-                    if not members:
+                for place in kept.places:
+                    self._members[place].discard(key)
+                    if not self._members[place]:
                         del self._members[place]
 
 

@@ -66,6 +66,10 @@ _ALLOCATION_S = 2.0
 _SEEN_S, _FAILURES_S, _DROP_S = 10.0, 10.0, 60.0
 #: How often some of the open jobs are looked at without an occasion, in seconds, and how many.
 _SWEEP_S, _MOST_SWEPT = 5.0, 500
+#: Workers that were heard of within so long are there, in seconds.
+_SWEPT_S = 15.0
+#: Of what a service says of itself so much is kept, in characters.
+_MOST_CHARS = 256
 #: Rows that are dropped at once.
 _MOST_DROPPED = 1_000
 #: Failures of so long count.
@@ -190,7 +194,7 @@ class Projector:
             self._event_key = coordinating.position(connection, "events")
             found = observing.workers_heard_since(connection, now_us - round(_HEARD_S * _US))
             rows = coordinating.open_entities(connection, (WORKER, MACHINE, SERVICE))
-            self._last_worker_key = max((row.worker_key for row in found), default=0)
+            self._last_worker_key = observing.newest_worker(connection)
             held = observing.held_by(connection, [row.worker_key for row in found])
         self._processes.add(found, now_s, now_us)
         self._jobs.update(key for some in held.values() for key, _ in some)
@@ -217,7 +221,9 @@ class Projector:
             self._last_worker_key = max(
                 (row.worker_key for row in new), default=self._last_worker_key
             )
-            self._processes.add(new, now_s, self._now_us())
+            # One that was taken to have ended and is heard of again is as good as new.
+            new += observing.workers_now(connection, workers - set(self._processes.keys))
+            self._processes.add(new, now_s)
             rows = observing.workers_now(connection, self._processes.keys)
             heard = set(self._processes.refresh(rows, now_s))
             touched = workers | heard | self._workers | {row.worker_key for row in new}
@@ -250,10 +256,12 @@ class Projector:
         if said.event_type == HEALTH_CHANGED:
             data = orjson.loads(said.data or "{}")
             service = data.get("service") or self._processes.service_of(said.worker_key)
-            if isinstance(service, str):
-                place = Place(said.project_key, SERVICE, service)
-                told = ((name, data.get(name)) for name in ("status", "reason"))
-                self._reported[place] = {name: str(value) for name, value in told if value}
+            if isinstance(service, str) and "\0" not in service[:_MOST_CHARS]:
+                place = Place(said.project_key, SERVICE, service[:_MOST_CHARS])
+                told = {name: str(data.get(name) or "") for name in ("status", "reason")}
+                self._reported[place] = {
+                    name: text[:_MOST_CHARS] for name, text in told.items() if text
+                }
                 self._places.add(place)
 
     def _look_at_held(self, connection: Connection, keys: Collection[int]) -> None:
@@ -375,9 +383,15 @@ class Projector:
         self._failures = found
 
     def _sweep(self) -> None:
-        """Look again at some of the jobs that are not over: a heartbeat alone may change one."""
+        """Look again at some of the jobs that are not over, and for workers that are there again.
+
+        A heartbeat alone, which is no event, may change either.
+        """
+        since_us = self._now_us() - round(_SWEPT_S * _US)
         with self._store.reading() as connection:
             found = coordinating.open_jobs(connection, self._swept_key, _MOST_SWEPT)
+            heard = observing.workers_heard_since(connection, since_us)
+        self._processes.add(heard, self._clock())
         self._jobs.update(job_key for _, job_key in found)
         self._swept_key = found[-1][0] if len(found) == _MOST_SWEPT else 0
 

@@ -81,12 +81,19 @@ class Reconciler:
             OSError: A request cannot be written.
         """
         before, self._done = self._done, {}
+        failure: OSError | None = None
         for job in self._desired():
-            if before.get(job.row.entity_key) == job.row.version or self._settle(job):
-                self._done[job.row.entity_key] = job.row.version
+            key, version = job.row.entity_key, job.row.version
+            try:
+                if before.get(key) == version or self._settle(job):
+                    self._done[key] = version
+            except OSError as exc:  # it does not hold up the others
+                failure = exc
         if self._clock() >= self._lift_at_s:
             self._lift_at_s = self._clock() + _LIFT_S
             self._lift()
+        if failure is not None:
+            raise failure
 
     def _desired(self) -> Iterator[DesiredJob]:
         after_key = 0
@@ -177,6 +184,10 @@ class Reconciler:
             self._control.ask(who, job.row.entity_id, action, _why(job.row, state))
         except (RefusedError, UnknownJobError):
             return  # it is in another state by now: there will be another version
+        except OSError:
+            with self._store.writing() as connection:
+                coordinating.try_again(connection, job.row.entity_key)
+            raise
         self.asked += 1
 
     def _claim(self, row: EntityRow, now_us: int) -> bool:

@@ -53,6 +53,7 @@ __all__ = [
     "see",
     "settle_tries",
     "take_turn",
+    "try_again",
 ]
 
 JOB, WORKER, MACHINE, SERVICE, DOCUMENT = "job", "worker", "machine", "service", "document"
@@ -357,6 +358,12 @@ def settle_tries(connection: Connection, entity_keys: Sequence[int]) -> None:
     """Forget how often entities were asked: they have followed."""
     which = entities.c.entity_key.in_(entity_keys)
     connection.execute(update(entities).where(which).values(tries=0, next_try_at_us=None))
+
+
+def try_again(connection: Connection, entity_key: int) -> None:
+    """Have this version be acted on once more: it could not be."""
+    which = entities.c.entity_key == entity_key
+    connection.execute(update(entities).where(which).values(tried_version=0))
 
 
 def drop_over(connection: Connection, before_us: int, limit: int) -> int:

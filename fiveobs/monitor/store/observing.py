@@ -29,6 +29,7 @@ __all__ = [
     "held_by",
     "jobs_now",
     "lost_by",
+    "newest_worker",
     "resources_held",
     "stuck_of",
     "workers_after",
@@ -102,6 +103,11 @@ def workers_now(connection: Connection, keys: Collection[int]) -> list[WorkerNow
         for some in _chunks(keys)
         for row in all_rows(connection, WorkerNow, _WORKERS.where(workers.c.worker_key.in_(some)))
     ]
+
+
+def newest_worker(connection: Connection) -> int:
+    """The process that was first heard of last; 0 if there is none."""
+    return int(connection.execute(select(func.max(workers.c.worker_key))).scalar() or 0)
 
 
 def workers_after(connection: Connection, worker_key: int) -> list[WorkerNow]:
