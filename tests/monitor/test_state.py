@@ -266,6 +266,20 @@ def test_no_change_is_lost_through_cut_connections(running: Monitor) -> None:
     assert changes == sorted(set(changes))
 
 
+def test_what_changed_while_nobody_watched_is_given(running: Monitor, client: Client) -> None:
+    """Each watch goes on where the one before ended, of whichever project that was."""
+    make_project(running.store, "acme", "x")
+    with Client(running.url, running.token, tenant_id="acme", project_id="x") as other:
+        place = ""
+        for number in range(1, 4):
+            mine = client.set_state("document", "d", {"n": number}, is_new=number == 1)
+            other.set_state("document", f"e{number}", {}, is_new=True)
+            with client.watch_states(after=place) as watch:
+                assert next(watch).version == mine.version
+                place = watch.last_event_id
+            until(lambda: not running.app.state.feed.is_watched, what="the end of the watch")
+
+
 def test_the_async_client_watches_too(running: Monitor) -> None:
     """The same states in the same order."""
 

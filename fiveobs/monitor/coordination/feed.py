@@ -76,9 +76,10 @@ class Feed:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        #: By project, of those that have changed since it began: before is before for all.
         self._newest: dict[int, int] = {}
-        #: Up to where changes are known.
-        self._end = 0
+        #: From where on changes are known, and up to where.
+        self._start = self._end = 0
         self._watches = 0
         self._kept: dict[tuple[Watched, int], Changed] = {}
         self._changed = asyncio.Event()
@@ -89,6 +90,11 @@ class Feed:
         """The process is about to end."""
         return self._hub.is_closed
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether there are watches, or were a moment ago."""
+        return self._poller is not None
+
     @contextlib.contextmanager
     def follow(self, owner: str = "") -> Iterator[None]:
         """Take part, for as long as a watch lasts; it counts as the owner's."""
@@ -96,6 +102,7 @@ class Feed:
             self._watches += 1
             try:
                 if self._poller is None or self._poller.done():
+                    self._forget()
                     self._poller = asyncio.get_running_loop().create_task(self._poll())
                 yield
             finally:
@@ -115,7 +122,7 @@ class Feed:
                 async with asyncio.timeout(wait_s):
                     await changed.wait()
         end = self._end
-        if after >= self._newest.get(wanted.project_key, 0) or after >= end:
+        if after >= self._newest.get(wanted.project_key, self._start) or after >= end:
             return Changed([], max(after, end))
         return await self._read(wanted, after, end)
 
@@ -131,12 +138,13 @@ class Feed:
         """Look for changes for as long as there are watches."""
         while self._watches and not self.is_closed:
             try:
-                newest = await self._hub.read(partial(_newest, after=self._end))
+                newest = await self._hub.read(partial(_newest, after=self._end or None))
             except Exception as exc:
                 report("live", f"{type(exc).__name__}: {exc}")
                 await asyncio.sleep(_AFTER_FAILURE_S)
                 continue
             if newest is not None:
+                self._start = self._start or newest[0]
                 self._end = newest[0]
                 self._newest |= newest[1]
                 self._kept.clear()
@@ -144,6 +152,12 @@ class Feed:
             await asyncio.sleep(_POLL_S)
         self._poller = None
         self._wake()
+
+    def _forget(self) -> None:
+        """Know of no changes: what happened while nobody watched is read by whoever wants it."""
+        self._newest.clear()
+        self._kept.clear()
+        self._start = self._end = 0
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -183,10 +197,17 @@ class StateStream(Stream[Watched, Changed]):
         return (_SYNCED % place,)
 
 
-def _newest(connection: Connection, *, after: int) -> tuple[int, dict[int, int]] | None:
-    """The newest change of all, and of each project; ``None`` if there is none after a place."""
+def _newest(connection: Connection, *, after: int | None) -> tuple[int, dict[int, int]] | None:
+    """The newest change of all, and of each project that changed; ``None`` if nothing has.
+
+    Args:
+        connection: Where.
+        after: What changed after this place; ``None`` asks for the place alone.
+    """
     end = coordinating.position(connection, "changes")
-    return None if end <= after else (end, coordinating.newest_changes(connection, after))
+    if end <= (after or 0):
+        return None
+    return end, {} if after is None else coordinating.newest_changes(connection, after)
 
 
 def _stretch(connection: Connection, *, wanted: Watched, after: int, end: int) -> Changed:

@@ -16,7 +16,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    func,
     insert,
     or_,
     select,
@@ -120,12 +119,16 @@ def entity_of(connection: Connection, place: Place) -> EntityRow | None:
 
 def entities_of(connection: Connection, places: Collection[Place]) -> dict[Place, EntityRow]:
     """Those of some entities of which something is kept."""
-    wanted = list(places)
-    which = tuple_(entities.c.project_key, entities.c.kind, entities.c.entity_id)
+    of_kind: dict[tuple[int, str], list[str]] = {}
+    for place in places:
+        of_kind.setdefault((place.project_key, place.kind), []).append(place.entity_id)
     found: list[EntityRow] = []
-    for first in range(0, len(wanted), _MOST_IN):
-        some = [tuple(each) for each in wanted[first : first + _MOST_IN]]
-        found += all_rows(connection, EntityRow, _ROWS.where(which.in_(some)))
+    # Not all three at once: SQLite would look through the whole table.
+    for (project_key, kind), ids in of_kind.items():
+        mine = _ROWS.where(entities.c.project_key == project_key, entities.c.kind == kind)
+        for first in range(0, len(ids), _MOST_IN):
+            some = entities.c.entity_id.in_(ids[first : first + _MOST_IN])
+            found += all_rows(connection, EntityRow, mine.where(some))
     return {row.place: row for row in found}
 
 
@@ -153,7 +156,9 @@ def list_entities(
     for column, value in ((entities.c.kind, kind), (entities.c.health, health)):
         if value is not None:
             wanted = wanted.where(column == value)
-    if after is not None:
+    if after is not None and kind is not None:
+        wanted = wanted.where(entities.c.entity_id > after[1])
+    elif after is not None:
         order = tuple_(entities.c.kind, entities.c.entity_id)
         wanted = wanted.where(order > tuple_(*after))
     wanted = wanted.order_by(entities.c.kind, entities.c.entity_id).limit(limit)
@@ -180,9 +185,8 @@ def changed_after(
 def newest_changes(connection: Connection, after: int) -> dict[int, int]:
     """For each project with changes after a place, its newest one."""
     change = entities.c.change_key
-    newest = select(entities.c.project_key, func.max(change)).where(change > after)
-    found = connection.execute(newest.group_by(entities.c.project_key))
-    return {int(key): int(value) for key, value in found}
+    found = select(entities.c.project_key, change).where(change > after).order_by(change)
+    return {int(key): int(newest) for key, newest in connection.execute(found)}
 
 
 def open_entities(connection: Connection, kinds: Collection[str]) -> list[EntityRow]:
