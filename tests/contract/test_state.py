@@ -585,6 +585,11 @@ def test_a_stop_outlives_its_worker(house: House) -> None:
     worker.job("7", "job.lost", data={"cause": "killed by signal"})
     house.settle(3.0)
     assert (house.health("job", "7"), asked(house, run=2)) == ("lost", ("stop", True))
+    assert house.row("job", "7").over_at_us is not None
+    worker.job("7", "job.progress", data={"percent": 1.0})
+    worker.job("7", "state.changed", data={"entity": "job", "to_state": "running"})
+    house.look()
+    assert (house.health("job", "7"), house.row("job", "7").over_at_us) == ("ok", None)
 
 
 def test_who_resumes_meanwhile_has_the_last_word(house: House) -> None:

@@ -121,7 +121,7 @@ class StateAnswer(Answer):
     value: Mapping[str, Any] | None
     #: Of a job that does not follow.
     reconciliation: Reconciliation | None
-    #: It has ended, is gone, or was removed; that is kept for a day.
+    #: It has ended, is lost or gone, or was removed; that is kept for a day.
     is_over: bool
 
 

@@ -130,7 +130,7 @@ class StateAnswer(Model):
     reconciliation: Reconciliation | None
     """Of a job that does not follow."""
     is_over: bool
-    """It has ended, is gone, or was removed; that is kept for a day."""
+    """It has ended, is lost or gone, or was removed; that is kept for a day."""
 
 
 def state_of(row: EntityRow) -> StateAnswer:

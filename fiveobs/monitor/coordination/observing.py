@@ -251,7 +251,8 @@ def job_observed(
         "lostCause": job.lost_cause if job.status == "lost" else None,
     }
     health = _job_health(job.status, worker_health, is_stuck=is_stuck)
-    return Observed(health, _known(state), job.alive_at_us, is_over=job.status in _ENDED)
+    is_over = job.status in _ENDED or job.status == "lost"
+    return Observed(health, _known(state), job.alive_at_us, is_over=is_over)
 
 
 def _job_health(status: str, worker_health: str | None, *, is_stuck: bool) -> str:
