@@ -136,7 +136,8 @@ def bare(url: str, folder: Path, filled: Path) -> dict[str, float]:
     rows = {table: source.execute(f"SELECT * FROM {table.name}").fetchall() for table in tables}
     store = open_store(url)
     with store.writing() as connection:
-        connection.exec_driver_sql("DELETE FROM sequences")
+        for table in ("sequences", "positions"):  # a new store has rows in these
+            connection.exec_driver_sql(f"DELETE FROM {table}")
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     events = 0
     for path in sorted(folder.iterdir()):

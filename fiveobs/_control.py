@@ -23,6 +23,7 @@ Action = Literal["stop", "pause", "resume"]
 
 _ACTIONS = ("stop", "pause", "resume")
 _FOLDER = "control"
+_STANDING = "standing"
 #: Where jobs belong whose process names no tenant and no project.
 _DEFAULT = "default"
 
@@ -48,6 +49,11 @@ class Request(NamedTuple):
     reason: str = ""
     #: What else the asking side wants to know again.
     notes: Mapping[str, Any] = {}
+
+    @property
+    def is_standing(self) -> bool:
+        """Whether it is for later runs, too: until the job has completed, or it is taken back."""
+        return bool(self.notes.get(_STANDING))
 
 
 def run_of(resource: Mapping[str, Any], job_id: str, attempt: int, span_id: str) -> Run:
@@ -108,10 +114,27 @@ def requested(home: Path, run: Run | str) -> Request | None:
     return found
 
 
-def clear(home: Path, run: Run | str) -> None:
-    """Forget what was asked of this run: it has ended."""
+def stand(home: Path, run: Run, action: Action, *, by: str = "", reason: str = "") -> None:
+    """Ask any run of a job for something, those to come included, until it has completed.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    any_run = run._replace(attempt=None, span_id=None)
+    request(home, any_run, action, by=by, reason=reason, notes={_STANDING: True})
+
+
+def clear(home: Path, run: Run | str, *, is_completed: bool = True) -> None:
+    """Forget what was asked of this run: it has ended.
+
+    Args:
+        home: ``FIVEOBS_HOME`` of the worker.
+        run: Which.
+        is_completed: Also what stands: there is nothing left to do in another run.
+    """
     run = Run(run) if isinstance(run, str) else run
-    if requested(home, run) is not None:
+    asked = requested(home, run)
+    if asked is not None and (is_completed or not asked.is_standing):
         with contextlib.suppress(OSError):
             _path(home, run).unlink()
 

@@ -222,7 +222,11 @@ def end(job: Job, error: BaseException | None, result: Any = None) -> None:
                     raise
                 finally:
                     if job._asked_at:  # it has looked; the next attempt is not asked any more
-                        _control.clear(pipeline.config.home, pipeline.run_of(job))
+                        _control.clear(
+                            pipeline.config.home,
+                            pipeline.run_of(job),
+                            is_completed=job.status is JobStatus.COMPLETED,
+                        )
                 pipeline.overhead_ns += job._overhead_ns + perf_counter_ns() - ended_ns
     except Exception as exc:
         report("observe_job", f"the end of {job.name}: {type(exc).__name__}: {exc}")

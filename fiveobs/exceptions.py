@@ -15,6 +15,8 @@
             ├── ForbiddenError       403: the token's role or project does not allow it
             ├── NotFoundError        404: there is no such job, project or subscription
             ├── ConflictError        409: it cannot be done in this state
+            ├── GoneError            410: what changed after that place is not all there any more
+            ├── VersionError         412: it has another version; ``version`` says which
             ├── TooManyError         429: too often; ``retry_after_s`` says when again
             └── ServerError          5xx: the monitor's own failure
     JobStopped           someone asked this job to stop; raised by Job.checkpoint()
@@ -37,6 +39,7 @@ __all__ = [
     "DeliveryError",
     "FiveobsError",
     "ForbiddenError",
+    "GoneError",
     "JobStopped",
     "MonitorError",
     "NotFoundError",
@@ -45,6 +48,7 @@ __all__ = [
     "TooManyError",
     "UnauthorizedError",
     "UnreachableError",
+    "VersionError",
 ]
 
 
@@ -137,6 +141,20 @@ class NotFoundError(ProblemError):
 
 class ConflictError(ProblemError):
     """It cannot be done in the present state, such as stopping a job that has ended (409)."""
+
+
+class GoneError(ProblemError):
+    """What changed after that place is not all there any more: begin anew, without one (410)."""
+
+
+class VersionError(ProblemError):
+    """It has another version than was expected (412): read it, and try again."""
+
+    @property
+    def version(self) -> int | None:
+        """The version that it has."""
+        found = self.problem.get("version")
+        return found if isinstance(found, int) else None
 
 
 class TooManyError(ProblemError):

@@ -28,6 +28,7 @@ GROUPS = {
 TAGS = {
     "Subscriptions": ("subscriptions", "who is told of a job's events"),
     "Control": ("control", "what was done to a job"),
+    "State": ("state", "what is observed and desired, and documents"),
     "Tokens": ("tokens", "tokens"),
     "Live events": ("live", "live events"),
     "Export and report": ("report", "how the jobs of a period went"),

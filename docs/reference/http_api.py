@@ -37,6 +37,8 @@ _METHODS = ("get", "post", "put", "patch", "delete")
 _WEBSOCKETS = "x-fiveobs-websockets"
 #: Statuses that any route can answer with, whatever it is asked.
 _ANYWHERE = ("4XX", "5XX")
+#: And those that mean something else for each route that gives them.
+_TELLING = ("409", "410", "412", "428")
 _PROBLEM = "application/problem+json"
 _REF = "#/components/schemas/"
 
@@ -98,7 +100,7 @@ def _parameters(route: dict[str, Any]) -> str:
 def _place(parameter: dict[str, Any]) -> int:
     """Path first, from the left to the right; then as the route has them."""
     order = ("tenantId", "projectId", "jobId", "job_uuid", "subscriptionId", "execution_id")
-    order += ("workflow_id", "table")
+    order += ("workflow_id", "table", "kind", "entityId")
     is_path = parameter["in"] == "path"
     return order.index(parameter["name"]) if is_path else len(order)
 
@@ -136,7 +138,7 @@ def _headers(answer: dict[str, Any]) -> str:
 def _refusals(route: dict[str, Any]) -> str:
     """The statuses of its problems; what is said of one for this route alone stands beside it."""
     found = [
-        f"{status} ({_lower(answer['description'])})" if status == "409" else status
+        f"{status} ({_lower(answer['description'])})" if status in _TELLING else status
         for status, answer in route.get("responses", {}).items()
         if status >= "4" and status not in _ANYWHERE and _is_problem(answer)
     ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         LogsAnswer,
         MetricsAnswer,
         ProgressAnswer,
+        StateAnswer,
         TimelineAnswer,
     )
 
@@ -30,6 +31,7 @@ __all__ = [
     "head",
     "job_table",
     "stage_table",
+    "state_table",
     "summary_line",
     "timeline_table",
     "usage",
@@ -228,3 +230,43 @@ def _details(details: Mapping[str, Any]) -> str:
 
 def _simple(items: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
     return ((name, value) for name, value in items if isinstance(value, str | int | float))
+
+
+# --- states ------------------------------------------------------------------------------------
+
+
+def state_table(states: Iterable[StateAnswer]) -> Table:
+    """A line for each state."""
+    table = columns("kind", "id", "version", "health", "observed", "desired", "seen", "changed")
+    for each in states:
+        desired = each.value if each.desired is None else each.desired.value
+        table.add_row(
+            words(each.kind),
+            words(each.id, "blue"),
+            words(str(each.version)),
+            words(each.health),
+            words(_observed(each)),
+            words(None if desired is None else _json(desired)),
+            moment(each.last_seen_at),
+            moment(each.changed_at),
+        )
+    return table
+
+
+def _observed(state: StateAnswer) -> str | None:
+    """What it does, in a few words."""
+    observed = state.observed
+    if observed is None:
+        return None
+    if observed.status is not None:
+        where = f" on {observed.worker_id}" if observed.worker_id else ""
+        return f"{observed.status}{where}"
+    workers = "" if observed.worker_count is None else f"{observed.worker_count} workers, "
+    return f"{workers}{observed.job_count or 0} jobs"
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    import json
+
+    text = json.dumps(dict(value), ensure_ascii=False)
+    return text if len(text) <= _MOST_DETAILS else f"{text[:_MOST_DETAILS]}…"

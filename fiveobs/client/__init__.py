@@ -11,9 +11,9 @@ Example:
 
 from __future__ import annotations
 
-from fiveobs.client._async import AsyncClient, AsyncExport, AsyncWatch
+from fiveobs.client._async import AsyncClient, AsyncExport, AsyncStateWatch, AsyncWatch
 from fiveobs.client._reading import Answer
-from fiveobs.client._sync import Client, Export, Watch
+from fiveobs.client._sync import Client, Export, StateWatch, Watch
 from fiveobs.exceptions import (
     AnswerError,
     BadInputError,
@@ -22,6 +22,7 @@ from fiveobs.exceptions import (
     ConflictError,
     FiveobsError,
     ForbiddenError,
+    GoneError,
     MonitorError,
     NotFoundError,
     ProblemError,
@@ -29,6 +30,7 @@ from fiveobs.exceptions import (
     TooManyError,
     UnauthorizedError,
     UnreachableError,
+    VersionError,
 )
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "AnswerError",
     "AsyncClient",
     "AsyncExport",
+    "AsyncStateWatch",
     "AsyncWatch",
     "BadInputError",
     "BadRequestError",
@@ -45,12 +48,15 @@ __all__ = [
     "Export",
     "FiveobsError",
     "ForbiddenError",
+    "GoneError",
     "MonitorError",
     "NotFoundError",
     "ProblemError",
     "ServerError",
+    "StateWatch",
     "TooManyError",
     "UnauthorizedError",
     "UnreachableError",
+    "VersionError",
     "Watch",
 ]

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
 from fiveobs.client import _calls
-from fiveobs.client._calls import Call
+from fiveobs.client._call import Call
 from fiveobs.client._driving import (
     BaseExport,
     BaseWatch,
@@ -31,12 +31,15 @@ from fiveobs.client._driving import (
     unreachable,
 )
 from fiveobs.client._exporting import Exporting, ExportOptions
+from fiveobs.client._following import Following
 from fiveobs.client._place import DEFAULT_TIMEOUT_S, find_place
+from fiveobs.client._state_watching import StateWatching, StateWatchOptions
 from fiveobs.client._watching import Watching, WatchOptions
+from fiveobs.client.answers import StateAnswer
 from fiveobs.exceptions import MonitorError
 from fiveobs.types import JobEvent
 
-__all__ = ["AsyncClient", "AsyncExport", "AsyncWatch"]
+__all__ = ["AsyncClient", "AsyncExport", "AsyncStateWatch", "AsyncWatch"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -132,6 +135,10 @@ class AsyncClient:
     emergency_stop = _AsyncAsks(_calls.emergency_stop)
     audit = _AsyncAsks(_calls.audit)
     report = _AsyncAsks(_calls.report)
+    states = _AsyncAsks(_calls.states)
+    state = _AsyncAsks(_calls.state)
+    set_state = _AsyncAsks(_calls.set_state)
+    remove_state = _AsyncAsks(_calls.remove_state)
 
     async def ask(self, call: Call[T]) -> T:
         """Send a call that was made before, and return its answer."""
@@ -148,6 +155,10 @@ class AsyncClient:
     def export(self, table: str, **options: Unpack[ExportOptions]) -> AsyncExport:
         """The bytes of a file with a table's rows; as ``Client.export``, for ``async for``."""
         return AsyncExport(self, Exporting(table, options))
+
+    def watch_states(self, **options: Unpack[StateWatchOptions]) -> AsyncStateWatch:
+        """States as they change; as ``Client.watch_states``, for ``async for``."""
+        return AsyncStateWatch(self, StateWatching(options))
 
 
 class AsyncExport(BaseExport):
@@ -196,22 +207,20 @@ class AsyncExport(BaseExport):
             raise (broken_off if is_begun else unreachable)(place, exc) from exc
 
 
-class AsyncWatch(BaseWatch):
-    """An asynchronous iterator over events that survives lost connections.
+class _Follower(BaseWatch, Generic[T]):
+    """An asynchronous iterator that survives lost connections, and context manager."""
 
-    As `Watch`; also an asynchronous context manager.
-    """
-
-    def __init__(self, client: AsyncClient, state: Watching) -> None:
+    def __init__(self, client: AsyncClient, state: Following[T]) -> None:
         super().__init__(state)
+        self._following = state
         self._events = self._follow(client)
 
     def __aiter__(self) -> Self:
         """Itself."""
         return self
 
-    async def __anext__(self) -> JobEvent:
-        """The next event."""
+    async def __anext__(self) -> T:
+        """The next one."""
         return await anext(self._events)
 
     async def __aenter__(self) -> Self:
@@ -223,10 +232,10 @@ class AsyncWatch(BaseWatch):
         await self.close()
 
     async def close(self) -> None:
-        """End; not while another task waits for the next event."""
+        """End; not while another task waits for the next one."""
         await self._events.aclose()
 
-    async def _follow(self, client: AsyncClient) -> AsyncGenerator[JobEvent, None]:
+    async def _follow(self, client: AsyncClient) -> AsyncGenerator[T, None]:
         while not self._state.is_over:
             try:
                 async with aclosing(self._connection(client)) as events:
@@ -235,8 +244,8 @@ class AsyncWatch(BaseWatch):
             except MonitorError as exc:
                 await asyncio.sleep(self._state.lost(exc, time.monotonic()))
 
-    async def _connection(self, client: AsyncClient) -> AsyncGenerator[JobEvent, None]:
-        """The events of one connection."""
+    async def _connection(self, client: AsyncClient) -> AsyncGenerator[T, None]:
+        """What one connection gives."""
         place = client._place
         try:
             async with client._http.stream(**stream(place, self._state)) as response:
@@ -244,7 +253,7 @@ class AsyncWatch(BaseWatch):
                     await response.aread()
                 check_stream(place, response, self._state)
                 async for chunk in response.aiter_bytes():
-                    for event in self._state.take(chunk):
+                    for event in self._following.take(chunk):
                         yield event
                     if question := self._state.question():
                         self._state.answered(await client.ask(question))
@@ -253,3 +262,27 @@ class AsyncWatch(BaseWatch):
         except httpx.TransportError as exc:
             raise unreachable(place, exc) from exc
         self._state.ended()
+
+
+class AsyncWatch(_Follower[JobEvent]):
+    """An asynchronous iterator over events that survives lost connections.
+
+    Raises `MonitorError` where the monitor refuses or stays away.
+    """
+
+
+class AsyncStateWatch(_Follower[StateAnswer]):
+    """An asynchronous iterator over states that survives lost connections.
+
+    Raises `MonitorError` where the monitor refuses or stays away, and `GoneError` where what
+    changed after the place to go on from is not all there any more: begin anew, without one.
+    """
+
+    def __init__(self, client: AsyncClient, state: StateWatching) -> None:
+        super().__init__(client, state)
+        self._states = state
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether all that was there when the watch began has been given out."""
+        return self._states.is_synced

@@ -6,12 +6,13 @@ and returns the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
 from urllib.parse import quote
 
+from fiveobs.client._call import Call, quoted_id
+from fiveobs.client._state_calls import remove_state, set_state, state, states
 from fiveobs.client.answers import (
     AuditAnswer,
     BatchAnswer,
@@ -46,10 +47,14 @@ __all__ = [
     "pause",
     "progress",
     "raw_logs",
+    "remove_state",
     "replay",
     "report",
     "resume",
     "send_test",
+    "set_state",
+    "state",
+    "states",
     "stop",
     "subscribe",
     "subscription",
@@ -58,33 +63,6 @@ __all__ = [
     "timeline",
     "unsubscribe",
 ]
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call(Generic[T]):
-    """One request, and the type of its answer."""
-
-    path: str
-    #: A class of answers; ``str`` means that the answer is text.
-    answer: Callable[..., T]
-    method: str = "GET"
-    #: What is ``None`` is not sent.
-    query: Mapping[str, Any] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
-
-    @property
-    def parameters(self) -> dict[str, str | list[str]]:
-        """The query as text; a list is repeated."""
-        return {name: _text(value) for name, value in self.query.items() if value is not None}
-
-    @property
-    def content(self) -> dict[str, Any] | None:
-        """The body without what was left out."""
-        if self.body is None:
-            return None
-        return {name: _json(value) for name, value in self.body.items() if value is not None}
 
 
 def job_path(job_id: str, *rest: str) -> str:
@@ -95,9 +73,7 @@ def job_path(job_id: str, *rest: str) -> str:
     """
     if not job_id:
         raise BadInputError(f"{job_id!r} is no job id of a monitor; use the id of one job")
-    # Dots alone are steps in a path unless they are quoted, which `quote` does not do.
-    quoted = quote(job_id, safe="") if job_id.strip(".") else job_id.replace(".", "%2E")
-    return "/".join(("job", quoted, *rest))
+    return "/".join(("job", quoted_id(job_id), *rest))
 
 
 def logs(
@@ -445,21 +421,3 @@ def _several(values: Iterable[str] | None) -> list[str] | None:
     if not any(found):
         raise BadInputError("an empty list asks for nothing; leave it out to ask for all")
     return found
-
-
-def _text(value: Any) -> str | list[str]:
-    if isinstance(value, list):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    return _time(value) if isinstance(value, datetime) else str(value)
-
-
-def _json(value: Any) -> Any:
-    return _time(value) if isinstance(value, datetime) else value
-
-
-def _time(value: datetime) -> str:
-    if value.tzinfo is None:
-        raise BadInputError(f"{value!r} has no time zone; use an aware datetime")
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -12,11 +12,11 @@ except ModuleNotFoundError as exc:
     ) from exc
 
 from fiveobs.client import _problems
-from fiveobs.client._calls import Call
+from fiveobs.client._call import Call
 from fiveobs.client._exporting import Exporting
+from fiveobs.client._following import LONGEST_SILENCE_S, Following
 from fiveobs.client._place import Place
 from fiveobs.client._reading import read
-from fiveobs.client._watching import LONGEST_SILENCE_S, Watching
 from fiveobs.exceptions import MonitorError, UnreachableError
 
 __all__ = [
@@ -41,17 +41,17 @@ T = TypeVar("T")
 class BaseWatch:
     """What both kinds of watch can tell."""
 
-    def __init__(self, state: Watching) -> None:
+    def __init__(self, state: Following[Any]) -> None:
         self._state = state
 
     @property
     def last_event_id(self) -> str:
-        """The id of the last event that was given out, for ``after``; empty if none was."""
+        """The id of the last one that was given out, for ``after``; empty if none was."""
         return self._state.last_event_id
 
     @property
     def is_over(self) -> bool:
-        """Whether the job has ended."""
+        """Whether nothing more is to come: the job that is watched has ended."""
         return self._state.is_over
 
 
@@ -95,10 +95,11 @@ def request(place: Place, call: Call[Any]) -> dict[str, Any]:
         "url": place.url_of(call.path),
         "params": call.parameters,
         "json": call.content,
+        "headers": dict(call.headers),
     }
 
 
-def stream(place: Place, state: Watching) -> dict[str, Any]:
+def stream(place: Place, state: Following[Any]) -> dict[str, Any]:
     """What httpx is to ask for as a stream."""
     return {
         "method": "GET",
@@ -130,7 +131,7 @@ def broken_off(place: Place, error: httpx.TransportError) -> UnreachableError:
     return _problems.broken_off(place.url, error)
 
 
-def check_stream(place: Place, response: httpx.Response, state: Watching) -> None:
+def check_stream(place: Place, response: httpx.Response, state: Following[Any]) -> None:
     """Raise what the monitor says instead of a stream."""
     if not response.is_success:
         raise _refused(place, response)

@@ -11,6 +11,7 @@ from fiveobs.exceptions import (
     BadRequestError,
     ConflictError,
     ForbiddenError,
+    GoneError,
     MonitorError,
     NotFoundError,
     ProblemError,
@@ -18,6 +19,7 @@ from fiveobs.exceptions import (
     TooManyError,
     UnauthorizedError,
     UnreachableError,
+    VersionError,
 )
 
 __all__ = ["broken_off", "no_export", "not_json", "refused", "unreachable"]
@@ -27,6 +29,8 @@ _KINDS: dict[int, type[ProblemError]] = {
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
+    410: GoneError,
+    412: VersionError,
     429: TooManyError,
 }
 #: What to do about it.

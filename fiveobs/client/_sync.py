@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
 from fiveobs.client import _calls
-from fiveobs.client._calls import Call
+from fiveobs.client._call import Call
 from fiveobs.client._driving import (
     BaseExport,
     BaseWatch,
@@ -29,12 +29,15 @@ from fiveobs.client._driving import (
     unreachable,
 )
 from fiveobs.client._exporting import Exporting, ExportOptions
+from fiveobs.client._following import Following
 from fiveobs.client._place import DEFAULT_TIMEOUT_S, find_place
+from fiveobs.client._state_watching import StateWatching, StateWatchOptions
 from fiveobs.client._watching import Watching, WatchOptions
+from fiveobs.client.answers import StateAnswer
 from fiveobs.exceptions import MonitorError
 from fiveobs.types import JobEvent
 
-__all__ = ["Client", "Export", "Watch"]
+__all__ = ["Client", "Export", "StateWatch", "Watch"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -144,6 +147,10 @@ class Client:
     emergency_stop = _Asks(_calls.emergency_stop)
     audit = _Asks(_calls.audit)
     report = _Asks(_calls.report)
+    states = _Asks(_calls.states)
+    state = _Asks(_calls.state)
+    set_state = _Asks(_calls.set_state)
+    remove_state = _Asks(_calls.remove_state)
 
     def ask(self, call: Call[T]) -> T:
         """Send a call that was made before, and return its answer."""
@@ -185,6 +192,21 @@ class Client:
             BadInputError: There is no such option.
         """
         return Export(self, Exporting(table, options))
+
+    def watch_states(self, **options: Unpack[StateWatchOptions]) -> StateWatch:
+        """States as they change: all that there is at first, then each change, without an end.
+
+        A lost connection is made again and goes on where it was: no change is left out, none is
+        given twice or out of order. Of what changed several times meanwhile only the latest state
+        is given.
+
+        Args:
+            options: Which states, and from where on.
+
+        Raises:
+            BadInputError: There is no such option.
+        """
+        return StateWatch(self, StateWatching(options))
 
 
 class Export(BaseExport):
@@ -233,23 +255,24 @@ class Export(BaseExport):
             raise (broken_off if is_begun else unreachable)(place, exc) from exc
 
 
-class Watch(BaseWatch):
-    """An iterator over events that survives lost connections; a context manager.
+class _Follower(BaseWatch, Generic[T]):
+    """An iterator that survives lost connections; a context manager.
 
-    ``next`` blocks until there is an event. Raises `MonitorError` where the monitor refuses or
-    stays away.
+    ``next`` blocks until something comes. Raises `MonitorError` where the monitor refuses or stays
+    away.
     """
 
-    def __init__(self, client: Client, state: Watching) -> None:
+    def __init__(self, client: Client, state: Following[T]) -> None:
         super().__init__(state)
+        self._following = state
         self._events = self._follow(client)
 
     def __iter__(self) -> Self:
         """Itself."""
         return self
 
-    def __next__(self) -> JobEvent:
-        """The next event."""
+    def __next__(self) -> T:
+        """The next one."""
         return next(self._events)
 
     def __enter__(self) -> Self:
@@ -261,10 +284,10 @@ class Watch(BaseWatch):
         self.close()
 
     def close(self) -> None:
-        """End; not while another thread waits for the next event."""
+        """End; not while another thread waits for the next one."""
         self._events.close()
 
-    def _follow(self, client: Client) -> Generator[JobEvent, None, None]:
+    def _follow(self, client: Client) -> Generator[T, None, None]:
         while not self._state.is_over:
             try:
                 with closing(self._connection(client)) as events:
@@ -272,8 +295,8 @@ class Watch(BaseWatch):
             except MonitorError as exc:
                 time.sleep(self._state.lost(exc, time.monotonic()))
 
-    def _connection(self, client: Client) -> Generator[JobEvent, None, None]:
-        """The events of one connection."""
+    def _connection(self, client: Client) -> Generator[T, None, None]:
+        """What one connection gives."""
         place = client._place
         try:
             with client._http.stream(**stream(place, self._state)) as response:
@@ -281,7 +304,7 @@ class Watch(BaseWatch):
                     response.read()
                 check_stream(place, response, self._state)
                 for chunk in response.iter_bytes():
-                    yield from self._state.take(chunk)
+                    yield from self._following.take(chunk)
                     if question := self._state.question():
                         self._state.answered(client.ask(question))
                     if self._state.is_over:
@@ -289,3 +312,27 @@ class Watch(BaseWatch):
         except httpx.TransportError as exc:
             raise unreachable(place, exc) from exc
         self._state.ended()
+
+
+class Watch(_Follower[JobEvent]):
+    """An iterator over events that survives lost connections.
+
+    Raises `MonitorError` where the monitor refuses or stays away.
+    """
+
+
+class StateWatch(_Follower[StateAnswer]):
+    """An iterator over states that survives lost connections.
+
+    Raises `MonitorError` where the monitor refuses or stays away, and `GoneError` where what
+    changed after the place to go on from is not all there any more: begin anew, without one.
+    """
+
+    def __init__(self, client: Client, state: StateWatching) -> None:
+        super().__init__(client, state)
+        self._states = state
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether all that was there when the watch began has been given out."""
+        return self._states.is_synced

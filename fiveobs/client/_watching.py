@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypedDict
 
 from fiveobs.client._calls import Call, job_path, logs, subscription_path
 from fiveobs.client._events import EventStream
+from fiveobs.client._following import DEFAULT_PATIENCE_S, Following
 from fiveobs.client.answers import LogsAnswer
-from fiveobs.exceptions import (
-    AnswerError,
-    BadInputError,
-    MonitorError,
-    ServerError,
-    TooManyError,
-    UnreachableError,
-)
+from fiveobs.exceptions import AnswerError, BadInputError
 from fiveobs.types import JobEvent
 
-__all__ = ["LONGEST_SILENCE_S", "WatchOptions", "Watching"]
+__all__ = ["WatchOptions", "Watching"]
 
 _log = logging.getLogger("fiveobs.client")
-#: A stream that is silent for longer has gone: the monitor gives a sign of life every 15 s.
-LONGEST_SILENCE_S = 45.0
-DEFAULT_PATIENCE_S = 60.0
 #: After these nothing follows, but for a job that was thought lost and is not.
 _ENDINGS = frozenset(
     f"job.{status}"
@@ -36,7 +26,6 @@ _BEGINNINGS = frozenset({"job.received", "job.retrying", "job.started"})
 _ENDED = frozenset({"Completed", "Failed", "Stopped", "Cancelled", "Interrupted", "Lost"})
 _LEVELS = {"DEBUG": 0, "INFO": 1, "WARN": 2, "ERROR": 3}
 _RANKS = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 4}
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 
 
 class WatchOptions(TypedDict, total=False):
@@ -66,7 +55,7 @@ class WatchOptions(TypedDict, total=False):
     patience_s: float
 
 
-class Watching:
+class Watching(Following[JobEvent]):
     """One watch, over as many connections as it takes.
 
     Args:
@@ -80,21 +69,17 @@ class Watching:
     def __init__(self, job_id: str | None, options: WatchOptions) -> None:
         if unknown := options.keys() - WatchOptions.__annotations__.keys():
             raise BadInputError(f"a watch has no option {min(unknown)!r}")
-        #: The stream, below the project's.
-        self.path = _path(job_id, options)
-        #: The job has ended: nothing is asked any more.
-        self.is_over = False
         self._job_id = job_id
         #: The attempt whose end was the last that was seen; ``None`` while one runs.
         self._ended_attempt: int | None = None
         self._types = _several(options, "types")
         self._least = _rank(options.get("level", "DEBUG"))
-        self.query = self._query(options)
-        self._patience_s = options.get("patience_s", DEFAULT_PATIENCE_S)
-        self._stream = EventStream(options.get("after", ""))
-        self._failures = 0
-        #: When the present outage began, in seconds of a monotonic clock.
-        self._gone_since_s: float | None = None
+        super().__init__(
+            _path(job_id, options),
+            self._query(options),
+            options.get("after", ""),
+            options.get("patience_s", DEFAULT_PATIENCE_S),
+        )
 
     def _query(self, options: WatchOptions) -> dict[str, list[str]]:
         found = {
@@ -112,25 +97,6 @@ class Watching:
             level = options.get("level")
             found |= {"types": self._types, "level": [level] if level else []}
         return {name: values for name, values in found.items() if values}
-
-    @property
-    def last_event_id(self) -> str:
-        """The place behind the last event that was given out; empty before the first."""
-        return self._stream.last_event_id
-
-    def headers(self) -> dict[str, str]:
-        """Of the next connection."""
-        found = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-        if self.last_event_id:
-            found["Last-Event-ID"] = self.last_event_id
-        return found
-
-    def connected(self) -> None:
-        """The monitor has answered."""
-        self._gone_since_s = None
-        retry_s = self._stream.retry_s
-        self._stream = EventStream(self.last_event_id)
-        self._stream.retry_s = retry_s
 
     def take(self, chunk: bytes) -> Iterator[JobEvent]:
         """Give the events in what has come.
@@ -171,39 +137,6 @@ class Watching:
         self.is_over = is_newest and answer.job_status in _ENDED
         self._stream.has_comment = False
         self._ended_attempt = None
-
-    def ended(self) -> None:
-        """The monitor has closed the connection.
-
-        Raises:
-            UnreachableError: Unless the watch is over.
-        """
-        if not self.is_over:
-            raise UnreachableError("the monitor has closed the stream")
-
-    def lost(self, error: MonitorError, now_s: float) -> float:
-        """The connection has ended or failed; how long to wait before the next one, in seconds.
-
-        Raises:
-            MonitorError: ``error``, if another try makes no sense or enough have been made.
-        """
-        self._gone_since_s = now_s if self._gone_since_s is None else self._gone_since_s
-        if self._is_unknown_place(error):
-            self._begin_anew()
-            return _FIRST_PAUSE_S
-        is_worth_it = isinstance(error, UnreachableError | ServerError | TooManyError)
-        if not is_worth_it or now_s - self._gone_since_s >= self._patience_s:
-            raise error
-        self._failures += 1
-        longest_s = min(_FIRST_PAUSE_S * 2.0**self._failures, _LONGEST_PAUSE_S)
-        asked_s = getattr(error, "retry_after_s", None) or self._stream.retry_s or 0.0
-        return max(longest_s * random.uniform(0.5, 1.0), asked_s)
-
-    def _is_unknown_place(self, error: MonitorError) -> bool:
-        """Whether the event to go on after is one that the monitor does not have yet."""
-        wrong = (getattr(error, "problem", None) or {}).get("errors") or ()
-        names = [each.get("name") for each in wrong if isinstance(each, Mapping)]
-        return self.last_event_id.isdecimal() and names == ["Last-Event-ID"]
 
     def _begin_anew(self) -> None:
         _log.warning(

@@ -21,11 +21,13 @@ from sqlalchemy import ColumnElement, Connection, and_, literal_column, or_, sel
 from fiveobs import _control
 from fiveobs._control import Action, Run
 from fiveobs.journal.segments import segment_files
+from fiveobs.monitor.coordination.desiring import note_asked
 from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import attempts, audit, jobs, kinds, projects, workers
 
 __all__ = [
+    "TURN",
     "Asked",
     "Control",
     "Filter",
@@ -82,7 +84,7 @@ _FOLLOWED_OR_OVER = (
     .limit(_MOST_SETTLED)
 )
 #: Held while requests are noted and written: of two for one job the later row has the last word.
-_TURN = threading.Lock()
+TURN = threading.Lock()
 
 
 class UnknownJobError(LookupError):
@@ -219,12 +221,13 @@ class Control:
             OSError: The request cannot be written.
         """
         stems = self._stems()
-        with _TURN:
+        with TURN:
             with self._store.writing() as connection:
                 job = self._job(connection, who.project_key, job_id)
                 refusal = self._refusal(who, job, action, stems)
                 if refusal is None:
                     noted = self._note(connection, who, job, action, reason)
+                    self._desire(connection, who, action, [noted], reason)
                 else:
                     self._note(connection, who, job, action, reason, outcome=REFUSED, why=refusal)
             if refusal is not None:
@@ -233,6 +236,13 @@ class Control:
         for failure in failures.values():
             raise failure
         return noted.asked
+
+    def reaches(self, project_key: int, job_id: str) -> bool:
+        """Whether the worker of a job shares our home, or it has none."""
+        with self._store.reading() as connection:
+            wanted = _JOBS.where(jobs.c.project_key == project_key, jobs.c.job_id == job_id)
+            found = connection.execute(wanted).first()
+        return found is not None and (found.stem is None or found.stem in self._stems())
 
     def _job(self, connection: Connection, project_key: int, job_id: str) -> _Job:
         wanted = _JOBS.where(jobs.c.project_key == project_key, jobs.c.job_id == job_id)
@@ -292,6 +302,28 @@ class Control:
         asked = Asked(job.job_id, action, job.status, job.attempt, at_us, outcome)
         return _Noted(key, asked, _run(who, job), details)
 
+    def _desire(
+        self,
+        connection: Connection,
+        who: Requester,
+        action: Action,
+        noted: Sequence[_Noted],
+        reason: str,
+    ) -> None:
+        """Have what is asked for be what is desired: it holds if the worker begins anew."""
+        job_ids = [each.asked.job_id for each in noted if each.asked.outcome == REQUESTED]
+        if job_ids:
+            now_us = round(self._now() * _US)
+            note_asked(
+                connection,
+                who.project_key,
+                action,
+                job_ids,
+                by=who.name,
+                reason=reason,
+                now_us=now_us,
+            )
+
     def _write(self, who: Requester, noted: Sequence[_Noted], reason: str) -> Mapping[int, OSError]:
         """Carry out what is in the trail; what could not be written, by its key."""
         failures: dict[int, OSError] = {}
@@ -338,10 +370,11 @@ class Control:
         after_key = 0
         at_us = round(self._now() * _US)
         while True:
-            with _TURN:
+            with TURN:
                 with self._store.writing() as connection:
                     found = self._open_jobs(connection, who, wanted, after_key)
                     noted = [self._stop(connection, who, job, reason, stems) for job in found]
+                    self._desire(connection, who, "stop", noted, reason)
                 asked += self._carry_out(who, noted, reason)
             if len(found) < _MOST_AT_ONCE:
                 return Stopped(at_us, asked)
@@ -406,7 +439,7 @@ class Control:
     def _take_back(self, row: Any) -> None:
         """Remove a request, if it is still the last one; the worker does so too, if it saw it."""
         run = Run(row.target, row.tenant_id, row.project_id)
-        with _TURN:
+        with TURN:
             asked = _control.requested(self._home, run)
             if asked is not None and asked.notes.get("audit_key") == row.audit_key:
                 _control.clear(self._home, asked.run)

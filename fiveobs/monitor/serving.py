@@ -26,6 +26,8 @@ from fiveobs.exceptions import ConfigError
 from fiveobs.monitor.access import Access, NewToken, create_first_token
 from fiveobs.monitor.api.app import create_app
 from fiveobs.monitor.control import Control
+from fiveobs.monitor.coordination.projector import Projector
+from fiveobs.monitor.coordination.reconciler import Reconciler
 from fiveobs.monitor.figures import Figures
 from fiveobs.monitor.heads import PromptProtocol
 from fiveobs.monitor.ingest.ingester import Ingester
@@ -99,6 +101,8 @@ def make_services(store: Store, settings: MonitorSettings) -> Services:
     watch = IngestWatch(store, folder)
     stuck, control = StuckJobs(store, folder), Control(store, settings.home)
     reaper = Reaper(store, folder, report=tell, beside=(stuck.step, control.settle))
+    reconciler = Reconciler(store, settings.home, control)
+    projector = Projector(store, report=tell, beside=(reconciler.step,))
     deliverer = Deliverer(store, Sender(Guard(settings.webhook_allowed_networks)))
     retention = Retention(store, settings.retention, report=tell)
     retention.watch(figures)
@@ -107,6 +111,7 @@ def make_services(store: Store, settings: MonitorSettings) -> Services:
         _Named("ingest", Ingester(store, folder, report=tell).run),
         watch,
         _Named("reaper", reaper.run),
+        projector,
         deliverer,
         TokenUse(access),
         retention,

@@ -41,6 +41,17 @@ def _keys_begin_at_0(connection: Connection) -> None:
     assert set(values) == {0}
 
 
+def _events_were_taken_in(connection: Connection) -> None:
+    connection.execute(text("UPDATE sequences SET value = 7 WHERE name = 'events'"))
+
+
+def _state_begins_after_them(connection: Connection) -> None:
+    found = connection.execute(text("SELECT name, value, holder FROM positions ORDER BY name"))
+    zero = dict.fromkeys(("changes", "dropped", "projector"), (0, None))
+    assert {name: (value, holder) for name, value, holder in found} == zero | {"events": (7, None)}
+    assert connection.execute(text("SELECT count(*) FROM entities")).scalar_one() == 0
+
+
 def rows_of_sequences() -> set[str]:
     return {"batches", "errors", "events", "jobs", "kinds", "projects", "unreadable", "workers"}
 
@@ -71,6 +82,7 @@ def _nothing_is_aggregated(connection: Connection) -> None:
 MIGRATED: dict[str, tuple[Callable[[Connection], None], Callable[[Connection], None]]] = {
     "0001": (_nothing_is_there, _keys_begin_at_0),
     "0004": (_two_events, _nothing_is_aggregated),
+    "0003": (_events_were_taken_in, _state_begins_after_them),
 }
 
 

@@ -51,6 +51,8 @@ SINGLE = {
     "services": "service",
     "workflow_id": "jobName",
 }
+#: What must be true before something is set.
+CONDITIONS = {"If-Match": ("*", "*", '"1"', '"2"', "x"), "If-None-Match": ("*",)}
 GARBAGE = (b"{", b"\xff\xfe", b'"\\ud800"', b"[" * 2_000, b"nul", b'{"a": NaN}', b"0" * 3_000)
 
 
@@ -100,6 +102,7 @@ class Maker:
                 "jobId": job_ids(*place),
                 "job_uuid": job_ids(*place),
                 "execution_id": job_ids(*place),
+                "entityId": job_ids(*place),
                 "subscriptionId": list(found.subscription_ids[place]),
                 **{name: [each] for name, each in zip(NAMES, names(*place), strict=True)},
             }
@@ -123,6 +126,7 @@ class Maker:
             raw = chance.choice(RAW) if name.endswith("Id") and chance.random() < 0.01 else ""
             path = path.replace(f"{{{name}}}", quoted + (raw if name not in ROOTS else ""))
         headers = {"Last-Event-ID": chance.choice(("0", "1", "x"))} if self._rarely() else {}
+        headers |= self._conditions(parameters)
         return Made(
             operation=operation,
             method=WEBSOCKET if method == "websocket" else method.upper(),
@@ -153,6 +157,15 @@ class Maker:
 
     def _rarely(self) -> bool:
         return self._random.random() < 0.05
+
+    def _conditions(self, parameters: Any) -> dict[str, str]:
+        """Half of the time what is known of a version, more often than not one of the two."""
+        found = {each["name"] for each in parameters if each["in"] == "header"}
+        return {
+            name: self._random.choice(values)
+            for name, values in CONDITIONS.items()
+            if name in found and self._random.random() < 0.5
+        }
 
     def _query(self, parameters: Any) -> Iterator[str]:
         for each in parameters:

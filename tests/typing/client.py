@@ -14,6 +14,8 @@ from fiveobs.client.answers import (
     ProgressAnswer,
     ReportAnswer,
     StageProgress,
+    StateAnswer,
+    StatePage,
 )
 
 
@@ -41,6 +43,13 @@ def blocking() -> None:
             assert_type(export.rows, int | None)
         client.export("jobs", colour="red")  # type: ignore[call-arg]
         assert_type(client.report(job_name="etl"), ReportAnswer)
+        assert_type(client.states("job", health="stuck"), StatePage)
+        assert_type(client.set_state("document", "d", {"n": 1}, version=1), StateAnswer)
+        client.set_state("document", "d")  # type: ignore[call-arg]
+        with client.watch_states(kinds=["job"], after="7") as states:
+            for state in states:
+                assert_type(state, StateAnswer)
+            assert_type(states.is_synced, bool)
 
 
 async def awaiting() -> None:
@@ -52,3 +61,6 @@ async def awaiting() -> None:
             assert_type(event, JobEvent)
         async for part in client.export("jobs"):
             assert_type(part, bytes)
+        assert_type(await client.state("job", "42"), StateAnswer)
+        async for state in client.watch_states(from_now=True):
+            assert_type(state, StateAnswer)

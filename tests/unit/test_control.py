@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fiveobs import JobStopped, observe_job
-from fiveobs._control import clear, request, requested
+from fiveobs._control import Run, clear, request, requested, stand
 from fiveobs.testing import capture
 
 
@@ -90,3 +90,19 @@ def test_a_stopped_job_can_be_tried_again_under_the_same_id() -> None:
             *("job.started", "job.stopped"),
             *("job.started", "job.completed"),
         ]
+
+
+def test_what_stands_is_for_runs_to_come_until_one_completes() -> None:
+    """A run that ends otherwise leaves it to the next one; whoever completes takes it away."""
+    with capture() as captured:
+        stand(captured.home, Run("7", attempt=1, span_id="ab" * 8), "stop", by="alice")
+        for attempt in (1, 2):
+            with (
+                pytest.raises(JobStopped, match="by alice"),
+                observe_job("long", job_id="7", attempt=attempt) as job,
+            ):
+                job.checkpoint()
+        stand(captured.home, Run("7"), "resume")
+        with observe_job("long", job_id="7", attempt=3) as job:
+            job.checkpoint()
+        assert list((captured.home / "control").iterdir()) == []

@@ -30,6 +30,7 @@ from fiveobs.monitor.api import (
     refusing,
     report,
     retention,
+    state,
     streamed,
     subscribed,
     subscriptions,
@@ -60,10 +61,11 @@ _ROUTERS: tuple[APIRouter, ...] = (
     subscribed.router,
     control.router,
     retention.router,
+    state.router,
     health.router,
     openapi.router,
 )
-_LIFESPANS: tuple[Lifespan, ...] = (live.lifespan,)
+_LIFESPANS: tuple[Lifespan, ...] = (live.lifespan, state.lifespan)
 
 
 def create_app(
@@ -132,7 +134,10 @@ def _cors(origins: tuple[str, ...]) -> Middleware:
         CORSMiddleware,
         allow_origins=origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
-        expose_headers=["Retry-After", "Refresh"],
+        allow_headers=[
+            *("Authorization", "Content-Type", "Last-Event-ID"),
+            *("If-Match", "If-None-Match"),
+        ],
+        expose_headers=["Retry-After", "Refresh", "ETag"],
         max_age=600,
     )

@@ -47,6 +47,11 @@ _TAGS = [
     {"name": "Subscriptions", "description": "Events sent to you: webhooks."},
     {"name": "Control", "description": "Stop, pause and resume jobs."},
     {
+        "name": "State",
+        "description": "What is observed and desired of jobs, workers, machines and services, and "
+        "documents that applications share: each with a version.",
+    },
+    {
         "name": "Retention",
         "description": "How long everything is kept, and figures of what has gone.",
     },

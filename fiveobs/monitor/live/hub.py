@@ -115,8 +115,8 @@ class Hub:
         self._poll_s = poll_s
         self._most_followers = most_followers
         self.most_per_owner = most_per_owner
-        #: How many streams there are.
-        self.followers = 0
+        #: How many streams there are, and how many of them are of events.
+        self.followers = self._listeners = 0
         self._owners: Counter[str] = Counter()
         self._batches: deque[_Batch] = deque()
         self._kept_events = self._kept_bytes = 0
@@ -141,18 +141,28 @@ class Hub:
         return self._owners[owner] < self.most_per_owner
 
     @contextlib.contextmanager
-    def follow(self, owner: str = "") -> Iterator[None]:
-        """Take part, for as long as a stream lasts; it counts as the owner's."""
+    def seat(self, owner: str = "") -> Iterator[None]:
+        """Count as a stream of the owner's, for as long as it lasts."""
         self.followers += 1
         self._owners[owner] += 1
         try:
-            self._start_polling()
             yield
         finally:
             self.followers -= 1
             self._owners[owner] -= 1
             if not self._owners[owner]:
                 del self._owners[owner]
+
+    @contextlib.contextmanager
+    def follow(self, owner: str = "") -> Iterator[None]:
+        """Take part, for as long as a stream of events lasts; it counts as the owner's."""
+        with self.seat(owner):
+            self._listeners += 1
+            try:
+                self._start_polling()
+                yield
+            finally:
+                self._listeners -= 1
 
     async def newest(self) -> int:
         """The key of the newest event in the store."""
@@ -248,7 +258,7 @@ class Hub:
         """Look for new events for as long as there are streams."""
         # What is older than this is read from the store by whoever wants it.
         self._forget(await self._look_until_it_works(newest_key))
-        while self.followers and not self.is_closed:
+        while self._listeners and not self.is_closed:
             read = partial(events_after, after=self._end, limit=_NEW_EVENTS)
             found = await self._look_until_it_works(read)
             if found:
@@ -258,7 +268,7 @@ class Hub:
         self._wake()
 
     def _pause_s(self) -> float:
-        return self._poll_s + _POLL_S_PER_STREAM * self.followers
+        return self._poll_s + _POLL_S_PER_STREAM * self._listeners
 
     async def _look_until_it_works(self, read: Callable[[Connection], T]) -> T:
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Server-sent events: a stream of the hub over HTTP.
+"""Server-sent events: a stream of the hub, or of another source, over HTTP.
 
 Each message has the event's key as its id and the CloudEvents object as its data; none has a type,
 so that a browser's ``onmessage`` gets all of them. A sign of life is a comment, and gives the place
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from starlette.responses import Response
 
@@ -24,7 +26,15 @@ from fiveobs.monitor.live.wanted import Wanted
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-__all__ = ["HEARTBEAT_S", "PATIENCE_S", "EventStream", "until_gone"]
+__all__ = [
+    "HEARTBEAT_S",
+    "PATIENCE_S",
+    "EventStream",
+    "Source",
+    "Stream",
+    "Stretch",
+    "until_gone",
+]
 
 #: How often a silent stream gives a sign of life: more often than proxies give up.
 HEARTBEAT_S = 15.0
@@ -39,16 +49,42 @@ _HEADERS = {
 }
 
 
-class EventStream(Response):
+class Stretch(Protocol):
+    """What comes next in a stream."""
+
+    @property
+    def end(self) -> int:
+        """The place from which the stream goes on."""
+
+
+W = TypeVar("W")
+W_contra = TypeVar("W_contra", contravariant=True)
+S = TypeVar("S", bound=Stretch)
+S_co = TypeVar("S_co", bound=Stretch, covariant=True)
+
+
+class Source(Protocol[W_contra, S_co]):
+    """Where a stream comes from; `Hub` is one."""
+
+    @property
+    def is_closed(self) -> bool:
+        """The process is about to end."""
+
+    def follow(self, owner: str = "") -> AbstractContextManager[None]:
+        """Take part, for as long as a stream lasts."""
+
+    async def next(self, wanted: W_contra, after: int, wait_s: float) -> S_co:
+        """What comes after a place; nothing, if nothing came in time."""
+
+
+class Stream(Response, ABC, Generic[W, S]):
     """An answer that goes on until the client leaves.
 
     Args:
-        hub: Where events come from.
-        wanted: Which.
+        source: Where it comes from.
+        wanted: What is wanted of that.
         after: The place at which to begin.
         owner: Whose stream it is.
-        takes: A further choice, which may remember what it has seen; ``None`` takes all.
-        lifetime: How long it lasts.
         patience_s: How long a client may take nothing, in seconds.
         heartbeat_s: How often a silent stream gives a sign of life, in seconds.
         clock: Monotonic seconds.
@@ -58,28 +94,37 @@ class EventStream(Response):
 
     def __init__(
         self,
-        hub: Hub,
-        wanted: Wanted,
+        source: Source[W, S],
+        wanted: W,
         after: int,
         *,
         owner: str = "",
-        takes: Callable[[LiveEvent], bool] | None = None,
-        lifetime: Lifetime = ENDLESS,
         patience_s: float = PATIENCE_S,
         heartbeat_s: float = HEARTBEAT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
-        self._hub = hub
+        self._source = source
         self._wanted = wanted
         self._after = after
         self._owner = owner
-        self._takes = takes
-        self._lifetime = lifetime
         self._patience_s = patience_s
         self._heartbeat_s = heartbeat_s
         self._clock = clock
+
+    @abstractmethod
+    def _pieces(self, stretch: S) -> tuple[bytes, ...]:
+        """What is to be sent of a stretch."""
+
+    async def _is_over(self) -> bool:
+        """Whether it ends now, though the client is there."""
+        return self._source.is_closed
+
+    @property
+    def _wait_s(self) -> float:
+        """How long may be waited before `_is_over` is to be asked again."""
+        return self._heartbeat_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the client until it leaves, is too slow, or the process ends."""
@@ -94,7 +139,7 @@ class EventStream(Response):
 
     async def _serve(self, send: Send) -> None:
         try:
-            with self._hub.follow(self._owner):
+            with self._source.follow(self._owner):
                 await self._start(send)
                 await self._stream(send)
             await self._send(send, b"", more_body=False)
@@ -111,29 +156,78 @@ class EventStream(Response):
 
     async def _stream(self, send: Send) -> None:
         heartbeat_at = self._clock() + self._heartbeat_s
-        while not self._hub.is_closed and not await self._lifetime.is_over(self._hub):
-            wait_s = max(0.0, min(heartbeat_at - self._clock(), self._lifetime.wait_s))
-            part = await self._hub.next(self._wanted, self._after, wait_s)
-            pieces = self._pieces(part)
+        while not await self._is_over():
+            wait_s = max(0.0, min(heartbeat_at - self._clock(), self._wait_s))
+            stretch = await self._source.next(self._wanted, self._after, wait_s)
+            pieces = self._pieces(stretch)
             for piece in pieces:
                 await self._send(send, piece)
-            self._after = part.end
+            self._after = stretch.end
             if pieces:
                 heartbeat_at = self._clock() + self._heartbeat_s
             elif self._clock() >= heartbeat_at:
                 await self._send(send, b": alive\nid: %d\n\n" % self._after)
                 heartbeat_at = self._clock() + self._heartbeat_s
 
-    def _pieces(self, part: Part) -> tuple[bytes, ...]:
-        """What is to be sent of a stretch; only without a further choice do others share it."""
-        if self._takes is None:
-            return part.sse
-        return tuple(event.sse for event in part.events if self._takes(event))
-
     async def _send(self, send: Send, body: bytes, *, more_body: bool = True) -> None:
         """Hand over to the server, which waits while the client's buffers are full."""
         async with asyncio.timeout(self._patience_s):
             await send({"type": "http.response.body", "body": body, "more_body": more_body})
+
+
+class EventStream(Stream[Wanted, Part]):
+    """A stream of events.
+
+    Args:
+        hub: Where events come from.
+        wanted: Which.
+        after: The place at which to begin.
+        owner: Whose stream it is.
+        takes: A further choice, which may remember what it has seen; ``None`` takes all.
+        lifetime: How long it lasts.
+        patience_s: How long a client may take nothing, in seconds.
+        heartbeat_s: How often a silent stream gives a sign of life, in seconds.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        wanted: Wanted,
+        after: int,
+        *,
+        owner: str = "",
+        takes: Callable[[LiveEvent], bool] | None = None,
+        lifetime: Lifetime = ENDLESS,
+        patience_s: float = PATIENCE_S,
+        heartbeat_s: float = HEARTBEAT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(
+            hub,
+            wanted,
+            after,
+            owner=owner,
+            patience_s=patience_s,
+            heartbeat_s=heartbeat_s,
+            clock=clock,
+        )
+        self._hub = hub
+        self._takes = takes
+        self._lifetime = lifetime
+
+    def _pieces(self, stretch: Part) -> tuple[bytes, ...]:
+        """What is to be sent of a stretch; only without a further choice do others share it."""
+        if self._takes is None:
+            return stretch.sse
+        return tuple(event.sse for event in stretch.events if self._takes(event))
+
+    async def _is_over(self) -> bool:
+        return self._hub.is_closed or await self._lifetime.is_over(self._hub)
+
+    @property
+    def _wait_s(self) -> float:
+        return self._lifetime.wait_s
 
 
 async def until_gone(receive: Receive) -> None:

@@ -60,6 +60,7 @@ CALLS: dict[str, Call[Any]] = {
     "subscriptions": _calls.subscriptions(),
     "audit": _calls.audit(),
     "report": _calls.report(to_time=datetime(2026, 1, 3, tzinfo=UTC)),
+    "states": _calls.states(),
 }
 #: And those that change something, or that need what one of them has made.
 CHANGES: dict[str, Call[Any]] = {
@@ -74,13 +75,16 @@ CHANGES: dict[str, Call[Any]] = {
     "pause": _calls.pause(CURRENT),
     "resume": _calls.resume(CURRENT),
     "emergency_stop": _calls.emergency_stop(all_jobs=True),
+    "state": _calls.state("job", CURRENT),
+    "set_state": _calls.set_state("job", CURRENT, {"status": "paused"}, version=1),
+    "remove_state": _calls.remove_state("job", CURRENT),
 }
 #: What is no call of its own: streams are what ``watch`` reads, files what ``export`` does, and
 #: ``subscribe`` has both kinds.
 NOT_CALLED = {
     "GET export/{table}",
     *("GET events", "GET job/{jobId}/events", "GET subscriptions/{subscriptionId}/events"),
-    "POST subscribe",
+    *("POST subscribe", "GET state/watch"),
 }
 
 
@@ -147,7 +151,8 @@ def operations() -> dict[str, dict[str, Any]]:
 
 
 def operation_of(call: Call[Any]) -> str:
-    path = call.path.replace(CURRENT, "{jobId}").replace("sub-1", "{subscriptionId}")
+    path = call.path.replace(f"state/job/{CURRENT}", "state/{kind}/{entityId}")
+    path = path.replace(CURRENT, "{jobId}").replace("sub-1", "{subscriptionId}")
     return f"{call.method} {path}"
 
 

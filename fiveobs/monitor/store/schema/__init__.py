@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from fiveobs.monitor.store.schema._access import audit, tokens
 from fiveobs.monitor.store.schema._base import metadata, projects, sequences
+from fiveobs.monitor.store.schema._coordinated import entities, positions
 from fiveobs.monitor.store.schema._kept import aggregates, keeps, series, trimmed
 from fiveobs.monitor.store.schema._said import (
     conditions,
@@ -30,6 +31,7 @@ __all__ = [
     "conditions",
     "deliveries",
     "dependencies",
+    "entities",
     "errors",
     "events",
     "jobs",
@@ -37,6 +39,7 @@ __all__ = [
     "kinds",
     "measures",
     "metadata",
+    "positions",
     "projects",
     "resources",
     "samples",
