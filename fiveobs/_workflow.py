@@ -15,9 +15,6 @@ from fiveobs._report import report
 
 __all__ = ["carrier_of", "record_for"]
 
-#: Of the event that a job is started on account of: what its carrier says.
-_CARRIED = ("trace_id", "span_id", "session_id", "request_id")
-
 
 def record_for(
     fields: Mapping[str, Any], event_type: str, level: str, message: str, data: Mapping[str, Any]
@@ -57,5 +54,13 @@ def carrier_of(record: Mapping[str, Any], job_id: str) -> dict[str, str]:
         record: The event, as the journal's line has it.
         job_id: The id of the job that is started.
     """
-    ids = {name: record.get(name) for name in _CARRIED}
-    return write_carrier(Link(**ids, job_id=job_id, parent_job_id=record.get("job_id")))
+    return write_carrier(
+        Link(
+            trace_id=record.get("trace_id"),
+            span_id=record.get("span_id"),
+            session_id=record.get("session_id"),
+            request_id=record.get("request_id"),
+            job_id=job_id,
+            parent_job_id=record.get("job_id"),
+        )
+    )

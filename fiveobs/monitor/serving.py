@@ -31,6 +31,7 @@ from fiveobs.monitor.heads import PromptProtocol
 from fiveobs.monitor.ingest.ingester import Ingester
 from fiveobs.monitor.keeping import announced, served_alone, write_private
 from fiveobs.monitor.reaper import Reaper
+from fiveobs.monitor.rules.engine import RuleEngine
 from fiveobs.monitor.services import Service, Services, TokenUse
 from fiveobs.monitor.settings import MonitorSettings
 from fiveobs.monitor.store.engine import Store, masked, open_store
@@ -98,13 +99,16 @@ def make_services(store: Store, settings: MonitorSettings) -> Services:
     watch = IngestWatch(store, folder)
     stuck, control = StuckJobs(store, folder), Control(store, settings.home)
     reaper = Reaper(store, folder, report=tell, beside=(stuck.step, control.settle))
-    deliverer = Deliverer(store, Sender(Guard(settings.webhook_allowed_networks)))
-    _watch_work(figures, reaper, deliverer)
+    sender = Sender(Guard(settings.webhook_allowed_networks))
+    deliverer = Deliverer(store, sender)
+    engine = RuleEngine(store, sender, settled_s=lambda: watch.settled_s)
+    _watch_work(figures, reaper, deliverer, engine)
     services: list[Service] = [
         _Named("ingest", Ingester(store, folder, report=tell).run),
         watch,
         _Named("reaper", reaper.run),
         deliverer,
+        engine,
         TokenUse(access),
     ]
     return Services(
@@ -116,7 +120,7 @@ def make_services(store: Store, settings: MonitorSettings) -> Services:
     )
 
 
-def _watch_work(figures: Figures, reaper: Reaper, deliverer: Deliverer) -> None:
+def _watch_work(figures: Figures, reaper: Reaper, deliverer: Deliverer, engine: RuleEngine) -> None:
     figures.ask(
         "fiveobs_monitor_lost_jobs_total",
         "Jobs that this process found to be lost, by cause.",
@@ -127,6 +131,12 @@ def _watch_work(figures: Figures, reaper: Reaper, deliverer: Deliverer) -> None:
         "fiveobs_monitor_webhook_tries_total",
         "Deliveries that this process has tried, by outcome.",
         lambda: [({"outcome": name}, count) for name, count in list(deliverer.counts.items())],
+        "counter",
+    )
+    figures.ask(
+        "fiveobs_monitor_rule_actions_total",
+        "Actions of rules that this process has tried or refused, by outcome.",
+        lambda: [({"outcome": name}, count) for name, count in list(engine.counts.items())],
         "counter",
     )
 

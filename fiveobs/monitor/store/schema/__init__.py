@@ -10,6 +10,13 @@ from __future__ import annotations
 
 from fiveobs.monitor.store.schema._access import audit, tokens
 from fiveobs.monitor.store.schema._base import metadata, projects, sequences
+from fiveobs.monitor.store.schema._ruled import (
+    expectations,
+    firings,
+    rule_progress,
+    rules,
+    sightings,
+)
 from fiveobs.monitor.store.schema._said import (
     conditions,
     dependencies,
@@ -30,14 +37,19 @@ __all__ = [
     "dependencies",
     "errors",
     "events",
+    "expectations",
+    "firings",
     "jobs",
     "kinds",
     "measures",
     "metadata",
     "projects",
     "resources",
+    "rule_progress",
+    "rules",
     "samples",
     "sequences",
+    "sightings",
     "stages",
     "subscriptions",
     "tokens",
