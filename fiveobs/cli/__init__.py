@@ -21,7 +21,7 @@ __all__ = ["main"]
 #: The subcommands, each a module of this package with ``add_parser(subparsers)`` and ``run(args)``.
 _COMMANDS = (
     *("tail", "find", "doctor", "config", "serve", "token"),
-    *("jobs", "job", "watch", "stop", "pause", "resume"),
+    *("jobs", "job", "watch", "stop", "pause", "resume", "rules"),
 )
 _PROBLEM, _USAGE, _INTERRUPTED = 1, 2, 130
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from sqlalchemy import select
@@ -26,7 +26,7 @@ from tests.support.hooks import LOOPBACK
 from tests.support.journals import START_NS
 from tests.support.workers import until
 
-__all__ = ["Ruling", "add_rule", "change_rule"]
+__all__ = ["START_S", "Ruling", "Running", "add_rule", "change_rule"]
 
 #: The made-up time, in seconds since 1970.
 START_S = START_NS // 1_000_000_000
@@ -146,7 +146,7 @@ class Running:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=engine.run, args=(self._stop,), daemon=True)
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -50,7 +50,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_pipeline",
         "_runtime",
     ),
-    ("_lost", "_workflow", "_log", "_stage", "_job", "_lifecycle", "_observe", "connector", "executors"),
+    (
+        "_lost",
+        "_workflow",
+        "_log",
+        "_stage",
+        "_job",
+        "_lifecycle",
+        "_observe",
+        "connector",
+        "executors",
+    ),
     ("monitor", "client"),
     ("testing", "pytest_plugin", "contrib", "cli", "__main__"),
 )

@@ -226,6 +226,13 @@ class Webhook(_Model):
     authentication: Authentication | None = None
     """How the receiver knows the sender; never answered."""
 
+    @model_validator(mode="after")
+    def _has_its_token(self) -> Webhook:
+        if self.authentication is not None and self.authentication.token == "***":  # noqa: S105
+            valid = "valid is the token itself: *** is what is shown instead"
+            _raise([Problem(("authentication", "token"), "***", valid)])
+        return self
+
 
 class Emit(_Model):
     """Record an event, which other rules may be for."""
