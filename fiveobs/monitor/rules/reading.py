@@ -18,6 +18,8 @@ __all__ = ["read_rules", "written"]
 _MOST_BYTES = 1024 * 1024
 #: What YAML 1.1 takes for something else than text, and a rule does not.
 _NOT_RESOLVED = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge")
+#: Ends of lines beside the usual ones.
+_BREAKS = ("\x85", "\u2028", "\u2029")
 _BOOL = "tag:yaml.org,2002:bool"
 
 
@@ -100,4 +102,9 @@ def _said(exc: Exception) -> str:
 
 def written(rules: Sequence[dict[str, Any]]) -> str:
     """Rules as a file that `read_rules` reads."""
-    return yaml.safe_dump({"rules": list(rules)}, sort_keys=False, allow_unicode=True, width=100)
+    content = {"rules": list(rules)}
+    options: dict[str, Any] = {"sort_keys": False, "width": 100}
+    text = str(yaml.safe_dump(content, allow_unicode=True, **options))
+    if any(mark in text for mark in _BREAKS):  # written as they are, they are read as blanks
+        text = str(yaml.safe_dump(content, **options))
+    return text
