@@ -214,8 +214,8 @@ def _show_tried(name: str, answer: Any) -> None:
 def _firings(args: argparse.Namespace, client: Client) -> int:
     if args.status not in (None, *_STATUSES):
         raise BadInputError(f"--status {args.status!r} is none; use {', '.join(_STATUSES)}")
-    rule_id = _rule_id(client, args.rule)
-    answer = client.firings(rule_id, status=args.status, limit=_count(args.lines))
+    limit = _count(args.lines)
+    answer = client.firings(_rule_id(client, args.rule), status=args.status, limit=limit)
     if args.json:
         _print_json(answer.raw)
         return 0
