@@ -4,7 +4,7 @@ All of its checks run, on a store with the jobs of several tenants. What it is n
 which have no end, and the test of a webhook, which would call whatever address was made up;
 tests/monitor/test_fuzzing.py asks those, and judges tokens, roles and tenants.
 
-``FIVEOBS_SCHEMATHESIS_SECONDS`` is how long each run generates requests, 20 by default.
+``FIVEOBS_SCHEMATHESIS_SECONDS`` is how long each run generates requests, 40 by default.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from tests.support.tenants import Holder, Tenants, job_ids, tenants
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
-SECONDS = int(os.environ.get("FIVEOBS_SCHEMATHESIS_SECONDS", "20"))
+SECONDS = int(os.environ.get("FIVEOBS_SCHEMATHESIS_SECONDS", "40"))
 PLACE = ("a", "p")
 #: What no schema can say, so that what fits the schema may be refused.
 MORE_THAN_A_SCHEMA = {
     "/subscribe$": "whether an address may be called",
     "/(logs|replay)$": "which of two times is the first",
     "/enhanced-monitoring/": "what a cursor of this very list is",
+    "/rules": "what fields, patterns, placeholders and URLs there are",
     "/batch$": "that something is left of a list when it is taken apart",
 }
 NOT_ASKED = "(/events|/test)$"
@@ -55,6 +56,7 @@ def known(found: Tenants) -> str:
         "query.tenantId": PLACE[0],
         "query.projectId": PLACE[1],
         "path.subscriptionId": found.subscription_ids[PLACE][0],
+        "path.ruleId": found.rule_ids[PLACE][0],
         **dict.fromkeys(("path.jobId", "path.job_uuid", "path.execution_id"), job_ids(*PLACE)[0]),
     }
     lines = (f"{json.dumps(name)} = {json.dumps(value)}" for name, value in ids.items())

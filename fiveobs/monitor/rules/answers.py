@@ -175,7 +175,7 @@ class GivenEvent(RequestModel):
     service: str | None = None
     job_name: str | None = None
     job_id: str | None = None
-    attempt: int | None = None
+    attempt: int | None = Field(default=None, ge=1, strict=True)
     parent_job_id: str | None = None
     session_id: str | None = None
     request_id: str | None = None

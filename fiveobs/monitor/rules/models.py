@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -200,7 +201,9 @@ Patterns: TypeAlias = Annotated[
 ]
 Where: TypeAlias = Annotated[dict[str, Any], AfterValidator(_where)]
 Duration: TypeAlias = Annotated[
-    str, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "examples": ["10m"]})
+    str,
+    BeforeValidator(_seconds),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}),
 ]
 Template: TypeAlias = Annotated[str, AfterValidator(_template)]
 Data: TypeAlias = Annotated[dict[str, Any], AfterValidator(_data)]
@@ -339,9 +342,9 @@ class Expect(_Model):
 class Limits(_Model):
     """How much a rule may do."""
 
-    max_per_minute: int = Field(default=600, ge=1, le=6_000)
+    max_per_minute: int = Field(default=600, ge=1, le=6_000, strict=True)
     """Actions in a minute; what is more is not done, and recorded."""
-    max_tries: int = Field(default=8, ge=1, le=MAX_TRIES)
+    max_tries: int = Field(default=8, ge=1, le=MAX_TRIES, strict=True)
     """How often an action is tried before it is given up."""
 
 
@@ -358,8 +361,8 @@ class Rule(_Model):
     """What must follow; then it is done only if that does not."""
     then: list[Action] = Field(min_length=1, max_length=10)
     """What is done, each by itself."""
-    enabled: bool = True
-    allow_repeat: bool = False
+    enabled: StrictBool = True
+    allow_repeat: StrictBool = False
     """Whether it may act on what it has led to itself."""
     limits: Limits = Limits()
 

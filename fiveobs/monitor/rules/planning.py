@@ -148,7 +148,7 @@ class Planner:
         """The rules that led to the event's job being started, or one of its parents."""
         starts_jobs = any(each.launch for ready in self._ready for each in ready.rule.then)
         job_id = event.job_id if starts_jobs else None
-        for _ in range(_MOST_PARENTS):
+        for _ in range(1 + _MOST_PARENTS):
             if job_id is None:
                 break
             mine = {"project_key": event.project_key, "job_id": job_id}
