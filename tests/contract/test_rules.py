@@ -7,17 +7,20 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from sqlalchemy import select, update
 
 from fiveobs._carrier import read_carrier
 from fiveobs.journal.locks import StemLock
-from fiveobs.journal.segments import LOCK_SUFFIX
+from fiveobs.journal.segments import LOCK_SUFFIX, segment_files
 from fiveobs.monitor.rules import Firing, Launch, register_launcher, register_processor, stored
 from fiveobs.monitor.rules.book import MAX_DEPTH, firing_id
+from fiveobs.monitor.rules.models import EMITTED
 from fiveobs.monitor.store import schema
 from fiveobs.monitor.store.engine import Store
 from tests.support.hooks import Home, HookReceiver, happen, is_signed
@@ -138,6 +141,29 @@ def test_each_firing_is_recorded_with_its_cause(store: Store, home: Home, ruling
     assert data["firing_id"] == calls.keys[0]
     assert data["cause"]["event_type"] == "job.completed"
     assert data["cause"]["chain"] == [row.rule_id]
+
+
+def test_what_is_recorded_is_what_the_schema_says(
+    store: Store, home: Home, ruling: Ruling, fiveobs_home: Path
+) -> None:
+    """Of each type that a rule may record, and of firings, whatever the placeholders stand for."""
+    needed = {"entity": "{event.attempt}", "to_state": "{event.data.none}", "status": "{event.id}"}
+    needed |= dict.fromkeys(("milestone", "resource", "workflow"), "{event.data.duration_s}")
+    then = [{"emit": {"type": each, "data": needed}} for each in EMITTED]
+    add_rule(store, {"name": "r", "on": "job.completed", "then": then})
+    home.say("job.completed", data=DONE)
+    ruling.work()
+    assert set(ruling.statuses()) == {"done"}
+    says = json.loads(files("fiveobs").joinpath("journal/schema.json").read_bytes())
+    validator = Draft202012Validator(says)
+    own = [
+        json.loads(text)
+        for stem, _, path in segment_files(fiveobs_home / "journal")
+        if not stem.startswith("machine-1-")
+        for text in path.read_text(encoding="utf-8").splitlines()
+    ]
+    assert {each["event_type"] for each in own} >= EMITTED.keys()
+    assert [error.message for each in own for error in validator.iter_errors(each)] == []
 
 
 def test_a_record_about_a_lost_job_leaves_it_lost(store: Store, home: Home, ruling: Ruling) -> None:
