@@ -18,7 +18,14 @@ from sqlalchemy import select, update
 from fiveobs._carrier import read_carrier
 from fiveobs.journal.locks import StemLock
 from fiveobs.journal.segments import LOCK_SUFFIX, segment_files
-from fiveobs.monitor.rules import Firing, Launch, register_launcher, register_processor, stored
+from fiveobs.monitor.rules import (
+    Firing,
+    Launch,
+    planning,
+    register_launcher,
+    register_processor,
+    stored,
+)
 from fiveobs.monitor.rules.book import MAX_DEPTH, firing_id
 from fiveobs.monitor.rules.models import EMITTED
 from fiveobs.monitor.store import schema
@@ -267,8 +274,6 @@ def test_the_place_and_what_it_led_to_are_one(
     calls = Calls("atomic")
     add_rule(store, {"name": "r", "on": "job.completed", "then": calls.then()})
     home.say("job.completed", data=DONE)
-    from fiveobs.monitor.rules import planning
-
     insert = planning._insert
 
     def failing(*args: Any) -> None:
@@ -393,6 +398,46 @@ def _moved(*rulings: Ruling) -> list[str]:
 
 
 # --- failures ---
+
+
+def test_a_rule_that_is_changed_meanwhile_is_asked_again(
+    store: Store, home: Home, ruling: Ruling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between reading events and writing what they lead to: none is lost, and none is old."""
+    calls, written = Calls("asked again"), {"name": "r", "on": "job.completed"}
+    row = add_rule(store, {**written, "where": {"job_id": "nobody"}, "then": calls.then()})
+    other = add_rule(store, {"name": "other", "on": "job.completed", "then": [NOTE]})
+    home.say("job.completed", data=DONE)
+    write = ruling.engine._planner._write
+
+    def changed(*args: Any) -> bool:
+        monkeypatch.undo()
+        change_rule(store, other, {**written, "name": "other", "then": calls.then()})
+        change_rule(store, row, {**written, "then": calls.then()})
+        return write(*args)
+
+    monkeypatch.setattr(ruling.engine._planner, "_write", changed)
+    ruling.work()
+    assert [each.rule_name for each in calls.seen].count("r") == 1
+    assert [each.rule_name for each in calls.seen].count("other") == 1
+
+
+def test_a_rule_in_the_place_of_a_deleted_one_is_another(
+    store: Store, home: Home, ruling: Ruling
+) -> None:
+    """A store may give its key again: it is known by its id."""
+    first, second = Calls("deleted"), Calls("instead")
+    written = {"name": "r", "on": "job.milestone"}
+    row = add_rule(store, {**written, "then": first.then()})
+    home.say("job.milestone")
+    ruling.work()
+    with store.writing() as connection:
+        stored.remove(connection, row.rule_key)
+    add_rule(store, {**written, "then": second.then()})
+    home.say("job.milestone")
+    ruling.work()
+    assert (len(first.seen), len(second.seen)) == (1, 1)
+    assert ruling.statuses() == ["done"]
 
 
 def test_what_fails_is_tried_again_later_each_time(
@@ -887,6 +932,21 @@ def _sightings(store: Store) -> list[Any]:
 
 
 # --- cost ---
+
+
+def test_a_long_way_is_gone_in_stretches(
+    store: Store, home: Home, ruling: Ruling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much came in while no monitor ran: no look at the store takes long."""
+    monkeypatch.setattr(planning, "_STRETCH_EVENTS", 7)
+    monkeypatch.setattr(planning, "_BATCH_EVENTS", 2)
+    calls = Calls("stretches")
+    add_rule(store, {"name": "r", "on": "job.milestone", "then": calls.then()})
+    for number in range(30):
+        home.say(*["log"] * (number % 9), "job.milestone", job_id=f"j{number}")
+    ruling.work()
+    expected = [f"j{number}" for number in range(30)]
+    assert sorted(each.parameters["id"] for each in calls.seen) == sorted(expected)
 
 
 def test_events_that_no_rule_wants_cost_no_writing(

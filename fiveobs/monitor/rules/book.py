@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 from pydantic import ValidationError
+from sqlalchemy import func, select
 
 from fiveobs._report import report
 from fiveobs.monitor.rules.conditions import Condition, compiled
@@ -30,6 +31,13 @@ _MOST_CORRELATION_CHARS = 256
 _SAME = {"job": "job_id", "session": "session_id", "request": "request_id"}
 #: The outcome of a firing that was refused: it leads to nothing more.
 _LOOP = "loop"
+
+
+#: Is another one after every change: rules are read when something has changed, not each time.
+_VERSION = select(
+    *(func.count(), func.sum(rules.c.revision), func.sum(rules.c.updated_at_us)),
+    *(func.min(rules.c.rule_id), func.max(rules.c.rule_id)),
+).where(rules.c.is_enabled.is_(True))
 
 
 class Ready(NamedTuple):
@@ -113,21 +121,27 @@ class Book:
     """The rules that are in force; each is made ready once."""
 
     def __init__(self) -> None:
-        self._ready: dict[tuple[int, int], Ready | None] = {}
+        self._version: Any = None
+        self._all: list[Ready] = []
+        self._ready: dict[tuple[str, int], Ready | None] = {}
 
     def read(self, connection: Connection) -> list[Ready]:
         """All that are enabled, the oldest first."""
+        version = connection.execute(_VERSION).one()
+        if version == self._version:
+            return self._all
         rows = rows_where(connection, rules.c.is_enabled.is_(True))
-        keys = {(row.rule_key, row.revision) for row in rows}
+        keys = {(row.rule_id, row.revision) for row in rows}
         self._ready = {key: each for key, each in self._ready.items() if key in keys}
         found = []
         for row in rows:
-            key = (row.rule_key, row.revision)
+            key = (row.rule_id, row.revision)
             if key not in self._ready:
                 self._ready[key] = _tried(row)
             ready = self._ready[key]
             if ready is not None:
                 found.append(ready)
+        self._version, self._all = version, found
         return found
 
 

@@ -102,7 +102,8 @@ class RuleEngine:
         self._lease_us = round(lease_s * _US)
         self._planner = Planner(store, now=now, clock=time.monotonic)
         self._lock = threading.Lock()
-        self._running: dict[int, _Running] = {}
+        #: By firing id: a store may use keys again.
+        self._running: dict[str, _Running] = {}
         self._wake = threading.Event()
         self._is_stopping = False
         self._renew_at = self._tell_at = self._clean_at = 0.0
@@ -158,10 +159,8 @@ class RuleEngine:
         self._due_at_s = self._now() + _LOOK_S
         for row in self._claimed():
             with self._lock:
-                self._running[row.firing_key] = _Running(row, [])
-            threading.Thread(
-                target=self._do, args=(row,), name=f"rule-{row.firing_key}", daemon=True
-            ).start()
+                self._running[row.firing_id] = _Running(row, [])
+            threading.Thread(target=self._do, args=(row,), name=row.firing_id, daemon=True).start()
 
     def _claimed(self) -> list[FiringRow]:
         """What is due and nobody else does: ours until the lease ends."""
@@ -191,7 +190,7 @@ class RuleEngine:
         return taken
 
     def _claim(self, connection: Any, row: FiringRow, now_us: int) -> bool:
-        mine = (firings.c.firing_key == row.firing_key) & _IS_PENDING
+        mine = (firings.c.firing_id == row.firing_id) & _IS_PENDING
         done = connection.execute(
             update(firings)
             .where(mine, firings.c.next_try_at_us == row.next_try_at_us)
@@ -200,14 +199,14 @@ class RuleEngine:
         return bool(done.rowcount)
 
     def _renew(self) -> None:
-        keys = [each.row.firing_key for each in self._under_way()]
+        keys = [each.row.firing_id for each in self._under_way()]
         if not keys:
             return
         until_us = self._now_us() + self._lease_us
         with self._store.writing() as connection:
             connection.execute(
                 update(firings)
-                .where(firings.c.firing_key.in_(keys), _IS_PENDING)
+                .where(firings.c.firing_id.in_(keys), _IS_PENDING)
                 .values(next_try_at_us=until_us)
             )
 
@@ -268,7 +267,7 @@ class RuleEngine:
             report("rules", f"{type(exc).__name__}: {exc}")
         finally:
             with self._lock:
-                self._running.pop(row.firing_key, None)
+                self._running.pop(row.firing_id, None)
             self._wake.set()
 
     def _perform(self, row: FiringRow, work: Work) -> Outcome:
@@ -280,7 +279,7 @@ class RuleEngine:
             return record_for(self._fields(row, work), event_type, level, message, data)
 
         with self._lock:
-            lines = self._running[row.firing_key].lines
+            lines = self._running[row.firing_id].lines
         return perform(work, self._sender, record, lines.append)
 
     def _fields(self, row: FiringRow, work: Work) -> dict[str, Any]:
@@ -332,7 +331,7 @@ class RuleEngine:
 
     def _change(self, row: FiringRow, **values: Any) -> bool:
         with self._store.writing() as connection:
-            mine = (firings.c.firing_key == row.firing_key) & _IS_PENDING
+            mine = (firings.c.firing_id == row.firing_id) & _IS_PENDING
             return bool(connection.execute(update(firings).where(mine).values(values)).rowcount)
 
     def _tell(self, row: FiringRow, work: Work | str, status: str, reason: str) -> None:
@@ -341,7 +340,7 @@ class RuleEngine:
             level, message, data = told(work, row, status, reason)
             record_for(self._fields(row, work), "workflow.triggered", level, message, data)
         with self._store.writing() as connection:
-            mine = firings.c.firing_key == row.firing_key
+            mine = firings.c.firing_id == row.firing_id
             connection.execute(update(firings).where(mine).values(told_at_us=self._now_us()))
 
     def _now_us(self) -> int:

@@ -7,7 +7,7 @@ function works within the transaction of its caller, who plans alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import delete, insert, or_, select, update
@@ -126,11 +126,12 @@ def see(connection: Connection, ready: Ready, seen: Seen, now_us: int) -> list[E
     return late
 
 
-def due(connection: Connection, until_us: int) -> list[ExpectationRow]:
-    """What should have happened by then, and did not; the longest ago first."""
+def due(connection: Connection, rule_keys: Iterable[int], until_us: int) -> list[ExpectationRow]:
+    """What should have happened by then for these rules, and did not; the longest ago first."""
     wanted = (
         select(*_COLUMNS)
         .where(expectations.c.status == OPEN, expectations.c.deadline_us < until_us)
+        .where(expectations.c.rule_key.in_(sorted(rule_keys)))
         .order_by(expectations.c.deadline_us)
         .limit(MOST_DUE)
     )

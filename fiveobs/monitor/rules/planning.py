@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Planner", "job_facts"]
 
 _BATCH_EVENTS = 200
+#: Events that are gone through at most to find so many.
+_STRETCH_EVENTS = 50_000
 #: How many events may be looked at in vain before that is written down.
 _UNWRITTEN_EVENTS = 10_000
 #: How often rules are looked at although nothing has happened.
@@ -109,23 +111,24 @@ class Planner:
         if after >= newest:
             self._passed = newest
             return True
+        last = min(newest, after + _STRETCH_EVENTS)
         with self._store.reading() as connection:
             events = events_after(
                 connection,
                 after,
-                up_to=newest,
+                up_to=last,
                 project_keys={each.row.project_key for each in self._ready},
                 types=frozenset().union(*(each.types | each.awaited_types for each in self._ready)),
                 limit=_BATCH_EVENTS,
             )
             is_all = len(events) < _BATCH_EVENTS
-            end = newest if is_all else events[-1].event_key
+            end = last if is_all else events[-1].event_key
             matches = [each for event in events for each in self._matches(connection, event)]
         is_in_vain = not matches and end - stored <= _UNWRITTEN_EVENTS
         if not is_in_vain and not self._write(matches, stored, end):
-            return False  # another monitor was here: begin again where it ended
+            return False  # another monitor was here, or a rule was changed: begin again
         self._passed = end
-        return is_all
+        return end == newest
 
     # --- looking -----------------------------------------------------------------------------
 
@@ -166,11 +169,13 @@ class Planner:
         with self._store.writing() as connection:
             if _locked_place(connection) != stored:
                 return False
-            valid = _revisions(connection, {each.ready.row.rule_key for each in matches})
+            rows = {each.ready.row.rule_key: each.ready.row for each in matches}
+            valid = _revisions(connection, rows)
+            if any((rows[key].rule_id, rows[key].revision) != valid[key] for key in valid):
+                return False
             planned: list[dict[str, Any]] = []
             for match in matches:
-                row = match.ready.row
-                if valid.get(row.rule_key) == row.revision:
+                if match.ready.row.rule_key in valid:
                     planned += self._planned(connection, match, now_us)
             _insert(connection, planned, {each.row.rule_key: each for each in self._ready})
             connection.execute(
@@ -221,10 +226,11 @@ class Planner:
         Raises:
             sqlalchemy.exc.OperationalError: The store cannot be reached.
         """
+        by_key = {each.row.rule_key: each for each in self._ready if each.rule.expect}
+        if not by_key:
+            return False
         with self._store.reading() as connection:
-            rows = expecting.due(connection, until_us)
-        by_key = {each.row.rule_key: each for each in self._ready}
-        rows = [row for row in rows if row.rule_key in by_key]
+            rows = expecting.due(connection, by_key, until_us)
         if not rows:
             return False
         now_us = round(self._now() * _US)
@@ -346,12 +352,12 @@ def _locked_place(connection: Connection) -> int:
     return int(connection.execute(wanted.with_for_update()).scalar_one())
 
 
-def _revisions(connection: Connection, keys: Iterable[int]) -> dict[int, int]:
-    """Those of these rules that are enabled."""
-    wanted = select(rules.c.rule_key, rules.c.revision).where(
+def _revisions(connection: Connection, keys: Iterable[int]) -> dict[int, tuple[str, int]]:
+    """Of these rules those that are enabled: their ids, as keys are used again, and revisions."""
+    wanted = select(rules.c.rule_key, rules.c.rule_id, rules.c.revision).where(
         rules.c.rule_key.in_(sorted(keys)), rules.c.is_enabled.is_(True)
     )
-    return {row.rule_key: row.revision for row in connection.execute(wanted)}
+    return {row.rule_key: (row.rule_id, row.revision) for row in connection.execute(wanted)}
 
 
 def job_facts(connection: Connection, event: LiveEvent) -> dict[str, Any]:

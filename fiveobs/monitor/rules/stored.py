@@ -168,6 +168,7 @@ def change(
 ) -> RuleRow:
     """Replace a rule; what was to be done because of it is done as it says now.
 
+    It is for what was not looked at yet, unless it was disabled: then for what happens from now on.
     Nothing is awaited any more: what it awaits may be another thing.
     """
     connection.execute(
@@ -179,7 +180,7 @@ def change(
             definition=dict(definition),
             revision=row.revision + 1,
             updated_at_us=now_us,
-            after_key=newest_key(connection),
+            after_key=row.after_key if row.is_enabled else newest_key(connection),
         )
     )
     _await_nothing(connection, row.rule_key, now_us)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -115,20 +115,20 @@ def try_events(
     """
     ready = _ready(rule, project_key, rule_id)
     awaited: list[_Seen] = []
-    causes: list[tuple[Facts, int, int]] = []
-    looked_at = last_us = 0
-    for event in _events(connection, ready, from_us, to_us):
-        looked_at, last_us = looked_at + 1, max(last_us, event.at_us)
+    causes: list[tuple[Facts, int]] = []
+    found, is_cut = _events(connection, ready, from_us, to_us)
+    for event in found:
         facts = _facts(connection, event)
         if ready.awaits(facts) and (correlation := ready.correlation(facts)) is not None:
             awaited.append(_Seen(correlation, event.at_us, event.event_id))
         if ready.is_for(facts):
-            causes.append((facts, event.at_us, looked_at))
+            causes.append((facts, event.at_us))
+    end_us = to_us or max((event.at_us for event in found), default=0)
     told = [
-        _tried(ready, facts, _outcome(ready, facts, at_us, awaited, to_us or last_us))
-        for facts, at_us, _ in causes[:_MOST_TOLD]
+        _tried(ready, facts, _outcome(ready, facts, at_us, awaited, end_us))
+        for facts, at_us in causes[:_MOST_TOLD]
     ]
-    return Tried(looked_at, len(causes), told, is_cut=looked_at >= MOST_EVENTS)
+    return Tried(len(found), len(causes), told, is_cut)
 
 
 def _facts(connection: Connection, event: LiveEvent) -> Facts:
@@ -137,28 +137,29 @@ def _facts(connection: Connection, event: LiveEvent) -> Facts:
 
 def _events(
     connection: Connection, ready: Ready, from_us: int | None, to_us: int | None
-) -> Iterator[LiveEvent]:
-    """The events of the rule's types in a while, as they were taken in."""
+) -> tuple[list[LiveEvent], bool]:
+    """The events of the rule's types in a while, as they were taken in; whether there are more."""
     newest = newest_key(connection)
     place = 0 if from_us is None else _key_at(connection, from_us, newest)
-    types = sorted(ready.types | ready.awaited_types)
-    left = MOST_EVENTS
-    while left > 0:
-        found = events_after(
+    found: list[LiveEvent] = []
+    for _ in range(MOST_EVENTS // _BATCH_EVENTS):
+        some = events_after(
             connection,
             place,
             up_to=newest,
             project_keys=(ready.row.project_key,),
-            types=types,
-            limit=min(left, _BATCH_EVENTS),
+            types=ready.types | ready.awaited_types,
+            limit=_BATCH_EVENTS,
         )
-        for event in found:
-            if (from_us or 0) <= event.at_us and (to_us is None or event.at_us <= to_us):
-                yield event
-        left -= len(found)
-        if len(found) < _BATCH_EVENTS or (to_us is not None and found[0].at_us > to_us):
-            return
-        place = found[-1].event_key
+        found += [
+            each
+            for each in some
+            if (from_us or 0) <= each.at_us and (to_us is None or each.at_us <= to_us)
+        ]
+        if len(some) < _BATCH_EVENTS or (to_us is not None and some[0].at_us > to_us):
+            return found, False
+        place = some[-1].event_key
+    return found, True
 
 
 def _key_at(connection: Connection, at_us: int, newest: int) -> int:
