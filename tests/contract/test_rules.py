@@ -26,7 +26,8 @@ from fiveobs.monitor.rules import (
     register_processor,
     stored,
 )
-from fiveobs.monitor.rules.book import MAX_DEPTH, firing_id
+from fiveobs.monitor.rules.book import firing_id
+from fiveobs.monitor.rules.facts import MAX_DEPTH
 from fiveobs.monitor.rules.models import EMITTED
 from fiveobs.monitor.store import schema
 from fiveobs.monitor.store.engine import Store
@@ -893,6 +894,32 @@ def test_events_of_different_jobs_are_told_by_what_they_have_in_common(
     _at(ruling, 1_000)
     assert [each.event.job_id for each in calls.seen] == ["first-o-2"]
     assert sorted(row.status for row in ruling.expectations()) == ["fulfilled", "missed"]
+
+
+def test_texts_that_a_store_does_not_take_hold_up_nothing(
+    store: Store, home: Home, ruling: Ruling
+) -> None:
+    """PostgreSQL takes no NUL, and neither takes half a character: events and errors have both."""
+
+    def process(firing: Firing) -> None:
+        raise RuntimeError("no \0 and no \ud800")
+
+    register_processor("odd", process)
+    expect = {"event": "job.completed", "within": "9s", "same": "data.order"}
+    then = [{"process": {"processor": "odd", "parameters": {"id": "{event.data.order}"}}}]
+    written = {"name": "r", "on": "job.milestone", "expect": expect, "then": then}
+    add_rule(store, {**written, "limits": {"max_tries": 1}})
+    chain = {"chain": ["\0", 7, *(["x" * 900] * 900)]}
+    home.say("job.milestone", data={"milestone": "m", "order": "a\0b"})
+    home.say("job.milestone", data={"milestone": "m", "order": "c\0d", "cause": chain})
+    home.say("job.completed", data={**DONE, "order": "a\0b"})
+    _at(ruling, 1_000)
+    assert [row.status for row in ruling.expectations()] == ["fulfilled"]
+    assert ruling.statuses() == ["loop"]
+    home.say("job.milestone", data={"milestone": "m", "order": "e\0"})
+    _at(ruling, 2_000)
+    assert ruling.statuses() == ["loop", "dead"]
+    assert ruling.firings()[1].last_error == "RuntimeError: no ? and no ?"
 
 
 def test_a_changed_rule_awaits_nothing_of_before(

@@ -120,7 +120,8 @@ def perform(
             return _record(work, ready.sends, record)
         return _call(work, ready.sends)
     except Exception as exc:
-        return Outcome(f"{type(exc).__name__}: {exc}"[:_MOST_ERROR_CHARS])
+        said = f"{type(exc).__name__}: {exc}"[:_MOST_ERROR_CHARS]
+        return Outcome(said.encode("utf-8", "replace").decode().replace("\0", "?"))
 
 
 # --- webhooks ----------------------------------------------------------------------------------

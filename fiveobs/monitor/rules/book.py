@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from fiveobs._report import report
 from fiveobs.monitor.rules.conditions import Condition, compiled
-from fiveobs.monitor.rules.facts import MISSING, Facts
+from fiveobs.monitor.rules.facts import MAX_DEPTH, MISSING, Facts, is_text
 from fiveobs.monitor.rules.models import FIRED, Rule, types_of
 from fiveobs.monitor.rules.stored import RuleRow, rows_where
 from fiveobs.monitor.store.schema import rules
@@ -23,10 +23,8 @@ from fiveobs.monitor.store.schema import rules
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["MAX_DEPTH", "Book", "Ready", "firing_id", "made_ready", "rule_of"]
+__all__ = ["Book", "Ready", "firing_id", "made_ready", "rule_of"]
 
-#: How many rules may lead from one to the next.
-MAX_DEPTH = 8
 _MOST_CORRELATION_CHARS = 256
 _SAME = {"job": "job_id", "session": "session_id", "request": "request_id"}
 #: The outcome of a firing that was refused: it leads to nothing more.
@@ -75,7 +73,7 @@ class Ready(NamedTuple):
         if found is MISSING or found is None:
             return None
         text = found if isinstance(found, str) else orjson.dumps(found).decode()
-        if len(text) > _MOST_CORRELATION_CHARS:
+        if len(text) > _MOST_CORRELATION_CHARS or not is_text(text):
             return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
         return text
 

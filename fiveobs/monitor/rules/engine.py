@@ -160,7 +160,12 @@ class RuleEngine:
         for row in self._claimed():
             with self._lock:
                 self._running[row.firing_id] = _Running(row, [])
-            threading.Thread(target=self._do, args=(row,), name=row.firing_id, daemon=True).start()
+            thread = threading.Thread(target=self._do, args=(row,), name=row.firing_id, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # there are too many: its lease ends
+                self._forget(row)
+                raise
 
     def _claimed(self) -> list[FiringRow]:
         """What is due and nobody else does: ours until the lease ends."""
@@ -245,6 +250,10 @@ class RuleEngine:
             for line in each.lines:
                 line.abort()
 
+    def _forget(self, row: FiringRow) -> None:
+        with self._lock:
+            self._running.pop(row.firing_id, None)
+
     def _under_way(self) -> list[_Running]:
         with self._lock:
             return list(self._running.values())
@@ -266,8 +275,7 @@ class RuleEngine:
         except Exception as exc:  # its lease ends, and it is done again
             report("rules", f"{type(exc).__name__}: {exc}")
         finally:
-            with self._lock:
-                self._running.pop(row.firing_id, None)
+            self._forget(row)
             self._wake.set()
 
     def _perform(self, row: FiringRow, work: Work) -> Outcome:

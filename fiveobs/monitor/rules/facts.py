@@ -12,7 +12,16 @@ import orjson
 
 from fiveobs.monitor.live.events import LiveEvent
 
-__all__ = ["EVENT_FIELDS", "JOB_FIELDS", "MISSING", "Facts", "field_problem", "inside", "is_text"]
+__all__ = [
+    "EVENT_FIELDS",
+    "JOB_FIELDS",
+    "MAX_DEPTH",
+    "MISSING",
+    "Facts",
+    "field_problem",
+    "inside",
+    "is_text",
+]
 
 #: Fields of an event, as the journal's line has them. ``data`` goes on with any name.
 EVENT_FIELDS = (
@@ -25,6 +34,8 @@ JOB_FIELDS = (
     *("status", "attempt", "submitted_by", "priority", "queue", "duration_s"),
     *("created_at", "started_at", "ended_at", "attributes"),
 )
+#: How many rules may lead from one to the next.
+MAX_DEPTH = 8
 _OPEN = ("data", "attributes")
 _MOST_PATH_CHARS = 256
 #: What a path leads to where there is nothing.
@@ -76,7 +87,7 @@ class Facts:
         found = inside(self.record, "data.cause.chain")
         if not isinstance(found, list):
             return ()
-        return tuple(each for each in found if isinstance(each, str))
+        return tuple([each for each in found if isinstance(each, str)][:MAX_DEPTH])
 
     @property
     def origin(self) -> str:
