@@ -49,6 +49,8 @@ class Link(NamedTuple):
     sampled: bool = False
     tracestate: str = ""
     job_id: str | None = None
+    #: The job on whose account it is started, where that one runs elsewhere.
+    parent_job_id: str | None = None
     session_id: str | None = None
     request_id: str | None = None
     attempt: int | None = None
@@ -75,6 +77,7 @@ def write_carrier(link: Link) -> dict[str, str]:
             headers["tracestate"] = link.tracestate
     members = {
         "job_id": link.job_id,
+        "parent_job_id": link.parent_job_id,
         "session_id": link.session_id,
         "request_id": link.request_id,
         "attempt": link.attempt,
@@ -183,6 +186,7 @@ def _read_baggage(link: Link, header: str) -> Link:
             found[key.removeprefix(_PREFIX)] = unquote(value.strip())
     return link._replace(
         job_id=clean_id(found.get("job_id", "")),
+        parent_job_id=clean_id(found.get("parent_job_id", "")),
         session_id=clean_id(found.get("session_id", "")),
         request_id=clean_id(found.get("request_id", "")),
         attempt=_number(found.get("attempt"), 1, 1_000_000),

@@ -81,6 +81,8 @@ def _begin(pipeline: Pipeline, job: Job, args: tuple[Any, ...], kwargs: dict[str
         job.trace_id = job.trace_id or pipeline.ids.trace_id()
         job.span_id = pipeline.ids.span_id()
     job._fields = fields = _fields(pipeline, job)
+    if link.parent_job_id not in (None, job.job_id):
+        fields.setdefault("parent_job_id", link.parent_job_id)
     job._pid = pipeline.pid
     pipeline.active[id(job)] = job
     if job.service not in pipeline.services:

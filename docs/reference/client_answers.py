@@ -27,6 +27,7 @@ GROUPS = {
 #: The other groups, by the tag of the route.
 TAGS = {
     "Subscriptions": ("subscriptions", "who is told of a job's events"),
+    "Rules": ("rules", "what shall be done on which events, and what was"),
     "Control": ("control", "what was done to a job"),
     "State": ("state", "what is observed and desired, and documents"),
     "Tokens": ("tokens", "tokens"),

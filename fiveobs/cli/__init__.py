@@ -23,7 +23,7 @@ __all__ = ["main"]
 #: one whose name Python keeps to itself has an underscore behind it.
 _COMMANDS = (
     *("tail", "find", "doctor", "config", "serve", "token", "retention", "import"),
-    *("jobs", "job", "watch", "stop", "pause", "resume", "state"),
+    *("jobs", "job", "watch", "stop", "pause", "resume", "state", "rules"),
     *("export", "report"),
 )
 _PROBLEM, _USAGE, _INTERRUPTED = 1, 2, 130

@@ -65,8 +65,8 @@ def _add_create(actions: Any) -> None:
         "--role",
         choices=_ROLES,
         default="viewer",
-        help="viewer reads, operator also stops jobs and subscribes, admin also changes others'"
-        " subscriptions and reads the audit trail"
+        help="viewer reads, operator also stops jobs, subscribes and makes rules, admin also"
+        " changes others' subscriptions and reads the audit trail"
         " (default: viewer)",
     )
     parser.add_argument("--tenant", metavar="ID", help="good for this tenant only")

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
-from fiveobs.client import _calls
+from fiveobs.client import _calls, _rule_calls
 from fiveobs.client._call import Call
 from fiveobs.client._driving import (
     BaseExport,
@@ -139,6 +139,17 @@ class AsyncClient:
     state = _AsyncAsks(_calls.state)
     set_state = _AsyncAsks(_calls.set_state)
     remove_state = _AsyncAsks(_calls.remove_state)
+    rules = _AsyncAsks(_rule_calls.rules)
+    rule = _AsyncAsks(_rule_calls.rule)
+    create_rule = _AsyncAsks(_rule_calls.create_rule)
+    replace_rule = _AsyncAsks(_rule_calls.replace_rule)
+    delete_rule = _AsyncAsks(_rule_calls.delete_rule)
+    enable_rule = _AsyncAsks(_rule_calls.enable_rule)
+    disable_rule = _AsyncAsks(_rule_calls.disable_rule)
+    firings = _AsyncAsks(_rule_calls.firings)
+    expectations = _AsyncAsks(_rule_calls.expectations)
+    retry_firings = _AsyncAsks(_rule_calls.retry_firings)
+    dry_run_rule = _AsyncAsks(_rule_calls.dry_run_rule)
 
     async def ask(self, call: Call[T]) -> T:
         """Send a call that was made before, and return its answer."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypedDict
 from urllib.parse import quote
 
-from fiveobs.client._calls import Call
+from fiveobs.client._call import Call
 from fiveobs.exceptions import BadInputError
 
 __all__ = ["ExportOptions", "Exporting"]

@@ -11,7 +11,7 @@ from contextlib import closing
 from types import TracebackType
 from typing import Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
-from fiveobs.client import _calls
+from fiveobs.client import _calls, _rule_calls
 from fiveobs.client._call import Call
 from fiveobs.client._driving import (
     BaseExport,
@@ -151,6 +151,17 @@ class Client:
     state = _Asks(_calls.state)
     set_state = _Asks(_calls.set_state)
     remove_state = _Asks(_calls.remove_state)
+    rules = _Asks(_rule_calls.rules)
+    rule = _Asks(_rule_calls.rule)
+    create_rule = _Asks(_rule_calls.create_rule)
+    replace_rule = _Asks(_rule_calls.replace_rule)
+    delete_rule = _Asks(_rule_calls.delete_rule)
+    enable_rule = _Asks(_rule_calls.enable_rule)
+    disable_rule = _Asks(_rule_calls.disable_rule)
+    firings = _Asks(_rule_calls.firings)
+    expectations = _Asks(_rule_calls.expectations)
+    retry_firings = _Asks(_rule_calls.retry_firings)
+    dry_run_rule = _Asks(_rule_calls.dry_run_rule)
 
     def ask(self, call: Call[T]) -> T:
         """Send a call that was made before, and return its answer."""

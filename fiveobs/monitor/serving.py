@@ -34,6 +34,7 @@ from fiveobs.monitor.ingest.ingester import Ingester
 from fiveobs.monitor.keeping import announced, served_alone, write_private
 from fiveobs.monitor.reaper import Reaper
 from fiveobs.monitor.retention.service import Retention
+from fiveobs.monitor.rules.engine import RuleEngine
 from fiveobs.monitor.services import Service, Services, TokenUse
 from fiveobs.monitor.settings import MonitorSettings
 from fiveobs.monitor.store.engine import Store, masked, open_store
@@ -103,16 +104,19 @@ def make_services(store: Store, settings: MonitorSettings) -> Services:
     reaper = Reaper(store, folder, report=tell, beside=(stuck.step, control.settle))
     reconciler = Reconciler(store, settings.home, control)
     projector = Projector(store, report=tell, beside=(reconciler.step,))
-    deliverer = Deliverer(store, Sender(Guard(settings.webhook_allowed_networks)))
+    sender = Sender(Guard(settings.webhook_allowed_networks))
+    deliverer = Deliverer(store, sender)
+    engine = RuleEngine(store, sender, settled_s=lambda: watch.settled_s)
     retention = Retention(store, settings.retention, report=tell)
     retention.watch(figures)
-    _watch_work(figures, reaper, deliverer)
+    _watch_work(figures, reaper, deliverer, engine)
     services: list[Service] = [
         _Named("ingest", Ingester(store, folder, report=tell).run),
         watch,
         _Named("reaper", reaper.run),
         projector,
         deliverer,
+        engine,
         TokenUse(access),
         retention,
     ]
@@ -125,7 +129,7 @@ def make_services(store: Store, settings: MonitorSettings) -> Services:
     )
 
 
-def _watch_work(figures: Figures, reaper: Reaper, deliverer: Deliverer) -> None:
+def _watch_work(figures: Figures, reaper: Reaper, deliverer: Deliverer, engine: RuleEngine) -> None:
     figures.ask(
         "fiveobs_monitor_lost_jobs_total",
         "Jobs that this process found to be lost, by cause.",
@@ -136,6 +140,12 @@ def _watch_work(figures: Figures, reaper: Reaper, deliverer: Deliverer) -> None:
         "fiveobs_monitor_webhook_tries_total",
         "Deliveries that this process has tried, by outcome.",
         lambda: [({"outcome": name}, count) for name, count in list(deliverer.counts.items())],
+        "counter",
+    )
+    figures.ask(
+        "fiveobs_monitor_rule_actions_total",
+        "Actions of rules that this process has tried or refused, by outcome.",
+        lambda: [({"outcome": name}, count) for name, count in list(engine.counts.items())],
         "counter",
     )
 

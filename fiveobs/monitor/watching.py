@@ -73,11 +73,23 @@ class IngestWatch:
         #: What is still to be stored, and when it was noted.
         self._waiting: dict[str, _Place] = {}
         self._noted_at = clock()
+        self._has_noted = False
+        #: All that was in the journals then is stored.
+        self._settled_at: float | None = None
 
     @property
     def lag_s(self) -> float:
         """How long the oldest event that is known to wait has done so, in seconds."""
         return self._clock() - self._noted_at if self._waiting else 0.0
+
+    @property
+    def settled_s(self) -> float | None:
+        """How long ago all that was in the journals is in the store, in seconds.
+
+        ``None``: the first look has not come to an end.
+        """
+        settled_at = self._settled_at
+        return None if settled_at is None else self._clock() - settled_at
 
     def run(self, stop: threading.Event) -> None:
         """Look once a second until told to stop."""
@@ -95,9 +107,13 @@ class IngestWatch:
             stem: end for stem, end in self._waiting.items() if self._waits(stem, end, places)
         }
         if not self._waiting:
-            self._noted_at = self._clock()
+            if self._has_noted:
+                self._settled_at = self._noted_at
+            self._noted_at, self._has_noted = self._clock(), True
             files = segment_files(self._folder)
             self._waiting = _unread(files, self._places({stem for stem, _, _ in files}))
+            if not self._waiting:
+                self._settled_at = self._noted_at
 
     def _places(self, stems: Collection[str]) -> dict[str, _Place]:
         """How far journals are in the store; of the workers there, only those that are asked for.

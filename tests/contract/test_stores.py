@@ -52,6 +52,19 @@ def _state_begins_after_them(connection: Connection) -> None:
     assert connection.execute(text("SELECT count(*) FROM entities")).scalar_one() == 0
 
 
+def _add_a_project(connection: Connection) -> None:
+    values = "1, 'a', 'p', 5"
+    connection.execute(text(f"INSERT INTO projects VALUES ({values})"))
+
+
+def _rules_begin_with_nothing(connection: Connection) -> None:
+    """The project is there, and may have rules; events have been looked at up to none."""
+    assert connection.execute(text("SELECT tenant_id FROM projects")).scalars().all() == ["a"]
+    assert connection.execute(text("SELECT * FROM rule_progress")).all() == [("events", 0)]
+    for table in ("rules", "firings", "expectations", "sightings"):
+        assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() == 0
+
+
 def rows_of_sequences() -> set[str]:
     return {"batches", "errors", "events", "jobs", "kinds", "projects", "unreadable", "workers"}
 
@@ -81,8 +94,9 @@ def _nothing_is_aggregated(connection: Connection) -> None:
 #: what looks at them after it. A new revision must bring both, or a test fails.
 MIGRATED: dict[str, tuple[Callable[[Connection], None], Callable[[Connection], None]]] = {
     "0001": (_nothing_is_there, _keys_begin_at_0),
-    "0004": (_two_events, _nothing_is_aggregated),
+    "0002": (_add_a_project, _rules_begin_with_nothing),
     "0003": (_events_were_taken_in, _state_begins_after_them),
+    "0004": (_two_events, _nothing_is_aggregated),
 }
 
 

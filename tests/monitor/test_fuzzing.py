@@ -102,7 +102,7 @@ async def ask_all(found: Tenants, watch: Watch) -> None:
             )
             watch.judge(made, answer)
             if answer.status == 201:
-                maker.learn(made, answer.content["subscriptionId"])
+                maker.learn(made, answer.content)
 
     async with found.app.router.lifespan_context(found.app), asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):

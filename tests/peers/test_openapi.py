@@ -4,7 +4,7 @@ All of its checks run, on a store with the jobs of several tenants. What it is n
 which have no end, and the test of a webhook, which would call whatever address was made up;
 tests/monitor/test_fuzzing.py asks those, and judges tokens, roles and tenants.
 
-``FIVEOBS_SCHEMATHESIS_SECONDS`` is how long each run generates requests, 20 by default.
+``FIVEOBS_SCHEMATHESIS_SECONDS`` is how long each run generates requests, 40 by default.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.support.tenants import Holder, Tenants, job_ids, names, tenants
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
-SECONDS = int(os.environ.get("FIVEOBS_SCHEMATHESIS_SECONDS", "20"))
+SECONDS = int(os.environ.get("FIVEOBS_SCHEMATHESIS_SECONDS", "40"))
 PLACE = ("a", "p")
 #: What no schema can say, so that what fits the schema may be refused.
 MORE_THAN_A_SCHEMA = {
@@ -36,6 +36,7 @@ MORE_THAN_A_SCHEMA = {
     "/enhanced-monitoring/": "what a cursor of this very list is",
     "/state$": "what a cursor of this list is",
     "/state/": "what may be desired of a job, and which two headers do not go together",
+    "/rules": "what fields, patterns, placeholders and URLs there are",
     "/batch$": "that something is left of a list when it is taken apart",
 }
 NOT_ASKED = "(/events|/test|/watch)$"
@@ -60,6 +61,7 @@ def known(found: Tenants) -> str:
         "query.projectId": PLACE[1],
         "path.subscriptionId": found.subscription_ids[PLACE][0],
         "path.workflow_id": names(*PLACE)[1],
+        "path.ruleId": found.rule_ids[PLACE][0],
         **dict.fromkeys(("path.jobId", "path.job_uuid", "path.execution_id"), job_ids(*PLACE)[0]),
         "path.kind": "job",
         "path.entityId": job_ids(*PLACE)[0],

@@ -104,6 +104,7 @@ class Maker:
                 "execution_id": job_ids(*place),
                 "entityId": job_ids(*place),
                 "subscriptionId": list(found.subscription_ids[place]),
+                "ruleId": list(found.rule_ids[place]),
                 **{name: [each] for name, each in zip(NAMES, names(*place), strict=True)},
             }
             for place in PROJECTS
@@ -138,11 +139,12 @@ class Maker:
             project_id=project_id,
         )
 
-    def learn(self, made: Made, subscription_id: str) -> None:
-        """There is one more subscription; the newest are remembered."""
-        ids = self._known[made.tenant_id, made.project_id]["subscriptionId"]
+    def learn(self, made: Made, answer: Mapping[str, Any]) -> None:
+        """There is one more subscription or rule; the newest are remembered."""
+        name = "ruleId" if "ruleId" in answer else "subscriptionId"
+        ids = self._known[made.tenant_id, made.project_id][name]
         ids[:-9] = []
-        ids.append(subscription_id)
+        ids.append(answer[name])
 
     def _heard(self, name: str) -> str | None:
         """Something of that name, more often than not of the project that is asked."""

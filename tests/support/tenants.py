@@ -17,9 +17,17 @@ from fiveobs.monitor.access import ROLES, create_token, revoke_token
 from fiveobs.monitor.api.app import create_app
 from fiveobs.monitor.control import Control, Requester
 from fiveobs.monitor.ingest.ingester import Ingester
+from fiveobs.monitor.rules import stored as ruled
 from fiveobs.monitor.settings import MonitorSettings
 from fiveobs.monitor.store.engine import Store, open_store
-from fiveobs.monitor.store.schema import deliveries, events, projects, tokens
+from fiveobs.monitor.store.schema import (
+    deliveries,
+    events,
+    expectations,
+    firings,
+    projects,
+    tokens,
+)
 from fiveobs.monitor.webhooks import subscriptions
 from fiveobs.monitor.webhooks.guard import Guard
 from fiveobs.monitor.webhooks.sending import Sender
@@ -59,6 +67,7 @@ class Tenants:
     holders: list[Holder]
     #: By project.
     subscription_ids: dict[tuple[str, str], list[str]]
+    rule_ids: dict[tuple[str, str], list[str]]
 
 
 def secret(tenant: str, project: str) -> str:
@@ -91,7 +100,9 @@ def tenants(home: Path) -> Tenants:
     # Names that somebody makes up lead nowhere.
     app.state.sender = Sender(Guard(resolver=lambda _host, _port: ()))
     made = {each: _subscriptions(store, home, *each) for each in PROJECTS}
-    return Tenants(store=store, app=app, holders=_holders(store), subscription_ids=made)
+    rules = {each: _rules(store, *each) for each in PROJECTS}
+    holders = _holders(store)
+    return Tenants(store=store, app=app, holders=holders, subscription_ids=made, rule_ids=rules)
 
 
 def _write(home: Path, tenant: str, project: str) -> None:
@@ -155,6 +166,35 @@ def _subscriptions(store: Store, home: Path, tenant: str, project: str) -> list[
     who = Requester(key, tenant, project, told, "t")
     Control(store, home).ask(who, job_ids(tenant, project)[0], "pause", told)
     return [row.subscription_id for row in made]
+
+
+def _rules(store: Store, tenant: str, project: str) -> list[str]:
+    """A rule that has given up something, and awaits something."""
+    told = secret(tenant, project)
+    emit = {"emit": {"type": "log", "message": told}}
+    expect = {"event": "job.completed", "within": "1h"}
+    with store.writing() as connection:
+        wanted = select(projects.c.project_key).filter_by(tenant_id=tenant, project_id=project)
+        key = connection.execute(wanted).scalar_one()
+        row = ruled.create(
+            connection,
+            project_key=key,
+            name=f"rule of {told}",
+            is_enabled=True,
+            definition={"on": ["job.failed"], "expect": expect, "then": [emit]},
+            created_by=told,
+            now_us=1,
+        )
+        wanted = select(events.c.event_key).where(events.c.project_key == key).limit(1)
+        same = {"rule_key": row.rule_key, "project_key": key, "chain": [row.rule_id]}
+        same["event_key"] = connection.execute(wanted).scalar_one()
+        times = {"cause_at_us": 1, "created_at_us": 1, "ended_at_us": 1}
+        firing = {"firing_id": f"fire of {told}", "action": "emit", "action_index": 0}
+        given_up = {"status": "dead", "last_error": told}
+        connection.execute(insert(firings).values({**same, **times, **firing, **given_up}))
+        until = {"from_us": 1, "deadline_us": 2**60, "status": "open", "correlation": told}
+        connection.execute(insert(expectations).values({**same, **until}))
+    return [row.rule_id]
 
 
 def _holders(store: Store) -> list[Holder]:

@@ -27,6 +27,7 @@ hexes = "0123456789abcdef"
 
 @given(
     job_id=ids,
+    parent_job_id=st.none() | ids,
     session_id=st.none() | ids,
     request_id=st.none() | ids,
     attempt=st.none() | st.integers(1, 1_000_000),

@@ -50,14 +50,24 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_pipeline",
         "_runtime",
     ),
-    ("_lost", "_log", "_stage", "_job", "_lifecycle", "_observe", "connector", "executors"),
+    (
+        "_lost",
+        "_workflow",
+        "_log",
+        "_stage",
+        "_job",
+        "_lifecycle",
+        "_observe",
+        "connector",
+        "executors",
+    ),
     ("monitor", "client"),
     ("testing", "pytest_plugin", "contrib", "cli", "__main__"),
 )
 #: All that the monitor may know of the worker side.
 MONITOR_MAY_IMPORT = (
     *("exceptions", "_version", "_report", "types", "_parsers", "_config", "_control", "_lost"),
-    "_runtime",
+    *("_runtime", "_workflow"),
     *("journal.reader", "journal.segments", "journal.locks"),
 )
 

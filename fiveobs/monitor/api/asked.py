@@ -78,8 +78,13 @@ def known_query(connection: HTTPConnection) -> None:
         raise unknown_parameters(unknown, known)
 
 
-def check_url(guard: Guard, url: str) -> None:
+def check_url(guard: Guard, url: str, name: str = "webhookUrl") -> None:
     """Refuse a webhook's URL that can be seen to be wrong; names are resolved to send something.
+
+    Args:
+        guard: Says which addresses may be reached.
+        url: The URL.
+        name: What it is called in the request.
 
     Raises:
         ProblemError: It is: 422.
@@ -88,7 +93,7 @@ def check_url(guard: Guard, url: str) -> None:
         target = to_target(url)
     except BadInputError as exc:
         shown = "***" if "@" in url else url
-        raise invalid("body", "webhookUrl", shown, str(exc).removeprefix("webhookUrl: ")) from exc
+        raise invalid("body", name, shown, str(exc).removeprefix("webhookUrl: ")) from exc
     host = target.host.rstrip(".")
     is_literal = ":" in host or host.replace(".", "").isdecimal()
     is_local = host == "localhost" or host.endswith(".localhost")
@@ -96,7 +101,7 @@ def check_url(guard: Guard, url: str) -> None:
     if (is_literal or is_local) and not guard.may_reach(literal):
         raise invalid(
             "body",
-            "webhookUrl",
+            name,
             url,
             "webhooks may not reach that address; FIVEOBS_WEBHOOK_ALLOWED_NETWORKS says which "
             "private ones they may",

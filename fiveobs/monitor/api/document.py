@@ -45,6 +45,7 @@ _TAGS = [
     },
     {"name": "Live events", "description": "Events as they happen, over SSE and WebSocket."},
     {"name": "Subscriptions", "description": "Events sent to you: webhooks."},
+    {"name": "Rules", "description": "What shall be done on which events."},
     {"name": "Control", "description": "Stop, pause and resume jobs."},
     {
         "name": "State",

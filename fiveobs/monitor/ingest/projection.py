@@ -344,7 +344,9 @@ class Projection:
             raise _refusal(record)
         text = _dumps(data).decode()
         _introduce(worker, record)
-        worker.project_key, worker.latest_at_us = project_key, self.rows.order_us
+        worker.latest_at_us = self.rows.order_us
+        if event_type.startswith("worker."):  # a monitor records about others' projects, too
+            worker.project_key = project_key
         if event_type == "worker.started":
             worker.pid = whole(data.get("pid"))
             worker.cpu_count = number(data.get("cpu_count"))
@@ -357,7 +359,7 @@ class Projection:
         self.event_key += 1
         self.rows.events.append(
             (
-                *(self.event_key, event_id, worker.project_key, None, None, worker.worker_key, at),
+                *(self.event_key, event_id, project_key, None, None, worker.worker_key, at),
                 *(event_type, level, message, span_id, text),
             )
         )

@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from fiveobs._version import __version__
@@ -36,6 +37,8 @@ class Message(NamedTuple):
 
     webhook_id: str
     body: bytes
+    #: Further headers.
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Answer(NamedTuple):
@@ -190,6 +193,7 @@ class Line:
             "Content-Type": _MEDIA_TYPE,
             "Accept-Encoding": "identity",
             **self._headers,
+            **message.headers,
             "webhook-id": message.webhook_id,
             "webhook-timestamp": str(timestamp_s),
             "webhook-signature": signature(

@@ -36,6 +36,7 @@ from fiveobs.client import (
     UnauthorizedError,
     UnreachableError,
     _calls,
+    _rule_calls,
     answers,
 )
 from fiveobs.client._calls import Call
@@ -49,6 +50,7 @@ from tests.support.tracked_jobs import CURRENT, FAILED, PREREQUISITE
 ROOT = Path(__file__).parents[3]
 BASE = "/api/{tenantId}/{projectId}/execution/"
 EXAMPLES = json.loads((ROOT / "tests/support/tracking_examples.json").read_text(encoding="utf-8"))
+RULE = {"name": "r", "on": "job.failed", "then": [{"emit": {"type": "log"}}]}
 #: Every call, and what it is made with here: each by its name in `_calls`.
 CALLS: dict[str, Call[Any]] = {
     "logs": _calls.logs(CURRENT),
@@ -61,6 +63,7 @@ CALLS: dict[str, Call[Any]] = {
     "audit": _calls.audit(),
     "report": _calls.report(to_time=datetime(2026, 1, 3, tzinfo=UTC)),
     "states": _calls.states(),
+    "rules": _rule_calls.rules(),
 }
 #: And those that change something, or that need what one of them has made.
 CHANGES: dict[str, Call[Any]] = {
@@ -78,6 +81,16 @@ CHANGES: dict[str, Call[Any]] = {
     "state": _calls.state("job", CURRENT),
     "set_state": _calls.set_state("job", CURRENT, {"status": "paused"}, version=1),
     "remove_state": _calls.remove_state("job", CURRENT),
+    "create_rule": _rule_calls.create_rule(RULE),
+    "replace_rule": _rule_calls.replace_rule("rule-1", RULE),
+    "rule": _rule_calls.rule("rule-1"),
+    "delete_rule": _rule_calls.delete_rule("rule-1"),
+    "enable_rule": _rule_calls.enable_rule("rule-1"),
+    "disable_rule": _rule_calls.disable_rule("rule-1"),
+    "firings": _rule_calls.firings("rule-1"),
+    "expectations": _rule_calls.expectations("rule-1"),
+    "retry_firings": _rule_calls.retry_firings("rule-1"),
+    "dry_run_rule": _rule_calls.dry_run_rule(RULE),
 }
 #: What is no call of its own: streams are what ``watch`` reads, files what ``export`` does, and
 #: ``subscribe`` has both kinds.
@@ -153,6 +166,7 @@ def operations() -> dict[str, dict[str, Any]]:
 def operation_of(call: Call[Any]) -> str:
     path = call.path.replace(f"state/job/{CURRENT}", "state/{kind}/{entityId}")
     path = path.replace(CURRENT, "{jobId}").replace("sub-1", "{subscriptionId}")
+    path = path.replace("rule-1", "{ruleId}")
     return f"{call.method} {path}"
 
 
@@ -165,13 +179,16 @@ def test_every_operation_can_be_called() -> None:
 
 def test_both_clients_have_every_call() -> None:
     """`Client` and `AsyncClient` have a method for each call, with what the call says of itself."""
-    made = [
-        name for name in _calls.__all__ if name not in ("Call", "job_path", "subscription_path")
-    ]
-    assert CALLS.keys() | CHANGES.keys() | {"raw_logs"} == set(made)
-    for name in made:
+    made = {
+        name: getattr(module, name).__doc__
+        for module in (_calls, _rule_calls)
+        for name in module.__all__
+        if name not in ("Call", "job_path", "subscription_path", "rule_path")
+    }
+    assert CALLS.keys() | CHANGES.keys() | {"raw_logs"} == made.keys()
+    for name, says in made.items():
         for kind in (Client, AsyncClient):
-            assert getattr(kind, name).__doc__ == getattr(_calls, name).__doc__
+            assert getattr(kind, name).__doc__ == says
 
 
 @pytest.mark.parametrize("name", CALLS | CHANGES)

@@ -12,6 +12,13 @@ from fiveobs.monitor.store.schema._access import audit, tokens
 from fiveobs.monitor.store.schema._base import metadata, projects, sequences
 from fiveobs.monitor.store.schema._coordinated import entities, positions
 from fiveobs.monitor.store.schema._kept import aggregates, keeps, series, trimmed
+from fiveobs.monitor.store.schema._ruled import (
+    expectations,
+    firings,
+    rule_progress,
+    rules,
+    sightings,
+)
 from fiveobs.monitor.store.schema._said import (
     conditions,
     dependencies,
@@ -34,6 +41,8 @@ __all__ = [
     "entities",
     "errors",
     "events",
+    "expectations",
+    "firings",
     "jobs",
     "keeps",
     "kinds",
@@ -42,9 +51,12 @@ __all__ = [
     "positions",
     "projects",
     "resources",
+    "rule_progress",
+    "rules",
     "samples",
     "sequences",
     "series",
+    "sightings",
     "stages",
     "subscriptions",
     "tokens",
