@@ -107,6 +107,8 @@ class Runs(_Columns):
     queue_wait_s: Floats
     cpu_s: Floats
     input_size_bytes: Floats
+    #: The process that ran it: one name may be that of many, one after the other. -1 if unknown.
+    worker_key: Ints
     worker: Texts
     machine: Texts
     release: Texts
@@ -155,6 +157,7 @@ class Runs(_Columns):
             queue_wait_s=_floats(by_name["queue_wait_s"]),
             cpu_s=_floats(by_name["cpu_s"]),
             input_size_bytes=_floats(by_name["input_size_bytes"]),
+            worker_key=_ints([-1 if key is None else key for key in by_name["worker_key"]]),
             worker=_texts([each.worker for each in where]),
             machine=_texts([each.machine for each in where]),
             release=_texts([each.release for each in where]),
