@@ -217,8 +217,10 @@ class _Maker:
     def use_cpu(self) -> Floats:
         """Seconds of CPU of each step in each attempt."""
         share = np.clip(self.chance.beta(2, 2, self.step_count), 0.05, 0.98)
-        found = self.works_s * share * np.exp(self.noise(0.05, self.works_s.size)).reshape(
-            self.works_s.shape
+        found = (
+            self.works_s
+            * share
+            * np.exp(self.noise(0.05, self.works_s.size)).reshape(self.works_s.shape)
         )
         return self.with_gaps(found, self.between(0.02, 0.1), 0.1)
 

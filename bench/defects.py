@@ -40,7 +40,7 @@ def said_of(history: History) -> set[tuple[str, str]]:
     """
     runs, steps = history.runs, history.steps
     said: set[tuple[str, str]] = set()
-    for step in find_bottlenecks(runs, steps).steps:
+    for step in find_bottlenecks(steps).steps:
         said |= {("bottleneck", step.step)} if step.reasons else set()
     trends = find_trends(runs, steps)
     said |= {("leak", "")} if trends.leak is not None else set()
@@ -118,7 +118,9 @@ def _print(defect: str, results: list[Result], is_all: bool) -> int:
         others = Counter(
             name
             for each in results
-            for name in {name for name, value in each[3] if not _names(defect, each[1], name, value)}
+            for name in {
+                name for name, value in each[3] if not _names(defect, each[1], name, value)
+            }
         )
         is_met = share >= TARGET_FOUND
         print(
