@@ -98,6 +98,7 @@ def _parameters(route: dict[str, Any]) -> str:
 def _place(parameter: dict[str, Any]) -> int:
     """Path first, from the left to the right; then as the route has them."""
     order = ("tenantId", "projectId", "jobId", "job_uuid", "subscriptionId", "execution_id")
+    order += ("workflow_id",)
     is_path = parameter["in"] == "path"
     return order.index(parameter["name"]) if is_path else len(order)
 

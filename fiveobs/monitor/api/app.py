@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from fiveobs._version import __version__
 from fiveobs.monitor.access import Access
 from fiveobs.monitor.api import (
+    analytics,
     control,
     document,
     enhanced,
@@ -48,6 +49,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     tracking.router,
     streamed.router,
     enhanced.router,
+    analytics.router,
     live.router,
     subscriptions.router,
     subscribed.router,
