@@ -39,5 +39,7 @@ def more_often(failed: Ints, counts: Ints, all_failed: int, all_count: int) -> F
 
     Fisher's exact test, one-sided, of each group against the rest.
     """
+    if not all_count:
+        return np.ones(len(counts))
     found = hypergeom.sf(failed - 1, all_count, all_failed, counts)
     return np.clip(np.asarray(found, dtype=np.float64), 0.0, 1.0)
