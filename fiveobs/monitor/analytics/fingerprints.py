@@ -21,7 +21,7 @@ _PARTS = (
         "<hex>",
         r"\b0[xX][0-9a-fA-F]+\b|\b(?=[0-9a-fA-F]*\d)(?=[0-9a-fA-F]*[a-fA-F])[0-9a-fA-F]{8,}\b",
     ),
-    ("<id>", r"\b[A-Za-z]+[-_](?=[\w-]*\d)[\w-]+\b"),
+    ("<id>", r"\b[A-Za-z]+[-_](?=[\w-]{0,40}\d)[\w-]+\b"),
     ("<number>", r"[+-]?(?<![\w])\d+(?:[.,]\d+)*(?:[eE][+-]?\d+)?"),
 )
 _ANY = re.compile("|".join(f"(?P<p{place}>{part})" for place, (_, part) in enumerate(_PARTS)))
