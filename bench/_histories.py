@@ -33,7 +33,8 @@ MB = 1_000_000.0
 DEFECTS = {
     #: One step takes so many times as long, for the last 10% to 50% of the time.
     "bottleneck": (1.5, 3.0),
-    #: Every run leaves some memory behind: over a worker's usual life this share of what it had.
+    #: Every run, or every one of a release, leaves some memory behind: over a worker's usual life
+    #: this share of what it had.
     "leak": (0.15, 1.0),
     #: Runs of one release, at least 100 of them, fail so much more often.
     "release": (0.10, 0.40),
@@ -240,11 +241,25 @@ class _Maker:
         more = np.abs(self.noise(self.between(0.01, 0.04), count))
         level = 1 + grows + wanders + peaks + more
         if self.defect == "leak":
-            usual_life = float(np.median(np.bincount(self.life)[self.life]))
-            level += number * self.size / usual_life
+            leaks = self.leaking()
+            usual_life = float(np.median(np.bincount(self.life)[self.life[leaks]]))
+            level += np.where(leaks, number * self.size / usual_life, 0)
         of_step = self.chance.uniform(0, 0.3, self.step_count)
         found = had * (level[:, None] + of_step)
         return self.with_gaps(np.round(found), self.between(0.02, 0.1), 0)
+
+    def leaking(self) -> Mask:
+        """Runs of processes that leak: all, or in half of the histories those of one release."""
+        counts, lives = np.bincount(self.release), np.bincount(self.life)[self.life]
+        usual_life = [np.median(lives[self.release == each]) for each in range(len(counts))]
+        fit = [
+            each for each in range(1, len(counts)) if counts[each] >= 100 and usual_life[each] >= 60
+        ]
+        if not fit or self.happens(0.5):
+            return np.ones(len(self.at), np.bool_)
+        chosen = int(self.chance.choice(fit))
+        self.planted = f"1.{chosen}.0"
+        return np.asarray(self.release == chosen)
 
     def with_gaps(self, values: Floats, share: float, nothing: float) -> Floats:
         """With a share missing, or perhaps everything."""

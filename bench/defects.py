@@ -43,7 +43,7 @@ def said_of(history: History) -> set[tuple[str, str]]:
     for step in find_bottlenecks(steps).steps:
         said |= {("bottleneck", step.step)} if step.reasons else set()
     trends = find_trends(runs, steps)
-    said |= {("leak", "")} if trends.leak is not None else set()
+    said |= {("leak", trends.leak.release)} if trends.leak is not None else set()
     said |= {("trend", each.figure) for each in trends.trends if each.direction != "steady"}
     failures = analyse_failures(runs, steps)
     said |= {(each.dimension, each.value) for each in failures.suspects}

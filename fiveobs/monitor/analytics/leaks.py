@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from fiveobs.monitor.analytics.columns import Floats, Ints, Mask, Runs, Steps, coded
-from fiveobs.monitor.analytics.robust import ALPHA, grouped_median
-from fiveobs.monitor.analytics.slopes import block_medians, slope_of
+from fiveobs.monitor.analytics.robust import ALPHA, corrected, grouped_median
+from fiveobs.monitor.analytics.slopes import Slope, block_medians, slope_of
 
-__all__ = ["LEAST_GROWTH", "LEAST_LIFE", "Leak", "find_leak"]
+__all__ = ["LEAST_GROWTH", "LEAST_GROWTH_OF_RELEASE", "LEAST_LIFE", "Leak", "find_leak"]
 
 #: Runs of a process whose memory is known, for its life to be looked at.
-LEAST_LIFE = 24
+LEAST_LIFE = 50
 #: A suspicion takes growth by this share of what processes have, over as many runs as the usual
 #: life has, and that so many lives rise in their second half.
 LEAST_GROWTH, LEAST_RISING = 0.1, 0.7
+#: By so much if it is that of one release, of which there are fewer lives.
+LEAST_GROWTH_OF_RELEASE = 0.125
 #: A process that goes on with less than this share of what it had has begun anew.
 _KEPT = 0.7
 #: The lives with the most runs that are looked at, and the medians that stand for each half.
 _MOST_LIVES, _BLOCKS = 100, 40
+#: Lives of a release that are needed to speak of it alone.
+_LEAST_LIVES = 2
 _HOUR_S = 3_600.0
 
 
@@ -30,6 +34,8 @@ _HOUR_S = 3_600.0
 class Leak:
     """Memory that grows from run to run in the lives of workers."""
 
+    #: The release whose processes these are; empty for all of them.
+    release: str
     #: Lives of processes that were looked at, how many of them rise, and their runs.
     lives: int
     rising_lives: int
@@ -65,52 +71,99 @@ class _Life(NamedTuple):
         numbers = np.arange(first, len(self.runs), dtype=np.float64)
         return block_medians(numbers, self.bytes[first:], _BLOCKS)
 
+    @property
+    def at_first(self) -> float:
+        """Memory in its first runs."""
+        return float(np.median(self.bytes[: max(len(self.runs) // 10, 3)]))
+
 
 def find_leak(runs: Runs, steps: Steps, limits_bytes: Mapping[int, int]) -> Leak | None:
     """What the workers of a kind of job leak; ``None`` if nothing suggests that they do.
+
+    First in all lives; then in those of each release, the newest first, for a leak mostly comes
+    with one.
 
     Args:
         runs: Of one kind of job.
         steps: Theirs.
         limits_bytes: How much memory processes may have, by `Runs.worker_key`, where that is known.
     """
-    lives = _lives(runs, _levels(runs, steps))
-    if not lives:
-        return None
+    groups = list(_groups(runs, _lives(runs, _levels(runs, steps))))
+    for release, lives in groups:
+        least = LEAST_GROWTH_OF_RELEASE if release else LEAST_GROWTH
+        growth = _growth(lives, least, len(groups))
+        if growth is not None:
+            return _leak(runs, release, lives, growth, limits_bytes)
+    return None
+
+
+def _groups(runs: Runs, lives: list[_Life]) -> Iterator[tuple[str, list[_Life]]]:
+    """All lives, and those of each release: of each group the longest."""
+    if lives:
+        yield "", lives[:_MOST_LIVES]
+    by_release: dict[str, list[_Life]] = {}
+    for life in sorted(lives, key=lambda life: -life.runs[0]):
+        by_release.setdefault(runs.release[life.runs[0]], []).append(life)
+    if len(by_release) > 1:
+        for release, own in by_release.items():
+            if release and len(own) >= _LEAST_LIVES:
+                yield release, sorted(own, key=lambda life: -len(life.runs))[:_MOST_LIVES]
+
+
+class _Growth(NamedTuple):
+    """How memory grows in some lives, and what that comes to."""
+
+    slope: Slope
+    p_value: float
+    rising_lives: int
+    usual_life_runs: int
+    #: As a share of what processes have at first.
+    share: float
+
+
+def _growth(lives: list[_Life], least: float, comparisons: int) -> _Growth | None:
+    """``None`` if it is too little, not sure, or not in most lives."""
     halves = [life.second_half for life in lives]
-    whole, each = slope_of(halves), [slope_of([half]) for half in halves]
-    rising = sum(slope is not None and slope.slope > 0 for slope in each)
-    sizes = np.array([len(life.runs) for life in lives])
+    slope = slope_of(halves)
+    had = float(np.median([life.at_first for life in lives]))
+    if slope is None or had <= 0:
+        return None
+    sizes = [len(life.runs) for life in lives]
     usual = int(np.median(np.repeat(sizes, sizes)))  # the life that a run is in, usually
-    had = float(
-        np.median([np.median(life.bytes[: max(len(life.runs) // 10, 3)]) for life in lives])
-    )
-    if whole is None or had <= 0 or whole.slope * usual / had < LEAST_GROWTH:
-        return None
-    if whole.p_value >= ALPHA or rising < LEAST_RISING * len(lives):
-        return None
-    last = max(lives, key=lambda life: runs.started_at_s[life.runs[0]])
-    per_hour = whole.slope * _runs_per_hour(runs, lives)
-    limit = limits_bytes.get(int(runs.worker_key[last.runs[-1]]))
-    at_s = float(runs.started_at_s[last.runs[-1]])
-    has = float(np.median(last.bytes[-5:]))
+    each = [slope_of([half]) for half in halves]
+    rising = sum(own is not None and own.slope > 0 for own in each)
+    share, p_value = slope.slope * usual / had, float(corrected(slope.p_value, comparisons))
+    is_leak = share >= least and p_value < ALPHA and rising >= LEAST_RISING * len(lives)
+    return _Growth(slope, p_value, rising, usual, share) if is_leak else None
+
+
+def _leak(
+    runs: Runs, release: str, lives: list[_Life], growth: _Growth, limits_bytes: Mapping[int, int]
+) -> Leak:
+    last = max(lives, key=lambda life: int(life.runs[0]))
+    run, has = int(last.runs[-1]), float(np.median(last.bytes[-5:]))
+    per_hour = growth.slope.slope * _runs_per_hour(runs, lives)
+    limit = limits_bytes.get(int(runs.worker_key[run]))
+    reached_at_s = None
+    if limit is not None and per_hour > 0:
+        left_s = max(limit - has, 0.0) / per_hour * _HOUR_S
+        reached_at_s = float(runs.started_at_s[run]) + left_s
     return Leak(
+        release=release,
         lives=len(lives),
-        rising_lives=rising,
-        runs=int(sizes.sum()),
-        growth_per_run_bytes=whole.slope,
-        low_per_run_bytes=whole.low,
-        high_per_run_bytes=whole.high,
+        rising_lives=growth.rising_lives,
+        runs=sum(len(life.runs) for life in lives),
+        growth_per_run_bytes=growth.slope.slope,
+        low_per_run_bytes=growth.slope.low,
+        high_per_run_bytes=growth.slope.high,
         growth_per_hour_bytes=per_hour,
-        growth_share=whole.slope * usual / had,
-        usual_life_runs=usual,
-        p_value=whole.p_value,
-        worker=str(runs.worker[last.runs[-1]]),
+        growth_share=growth.share,
+        usual_life_runs=growth.usual_life_runs,
+        p_value=growth.p_value,
+        worker=str(runs.worker[run]),
         memory_bytes=has,
         limit_bytes=limit,
-        limit_reached_at_s=None
-        if limit is None or per_hour <= 0
-        else at_s + max(limit - has, 0.0) / per_hour * _HOUR_S,
+        limit_reached_at_s=reached_at_s,
     )
 
 
@@ -131,7 +184,10 @@ def _levels(runs: Runs, steps: Steps) -> Floats:
 
 
 def _lives(runs: Runs, levels: Floats) -> list[_Life]:
-    """Those with the most runs; a process that is not known is told by its worker's name."""
+    """Those that are long enough, the longest first.
+
+    A process that is not known is told by its worker's name.
+    """
     known = np.flatnonzero(np.isfinite(levels))
     names = coded(runs.worker[known])
     keys = np.where(runs.worker_key[known] >= 0, runs.worker_key[known], -1 - names.codes)
@@ -140,7 +196,7 @@ def _lives(runs: Runs, levels: Floats) -> list[_Life]:
     begins = np.r_[True, np.diff(keys) != 0] | _falls(ordered)
     firsts = np.flatnonzero(begins)[: len(order)]
     sizes = np.diff(np.r_[firsts, len(order)])
-    longest = np.argsort(-sizes, kind="stable")[:_MOST_LIVES]
+    longest = np.argsort(-sizes, kind="stable")
     return [
         _Life(
             order[firsts[each] : firsts[each] + sizes[each]], ordered[firsts[each] :][: sizes[each]]

@@ -15,7 +15,16 @@ from scipy.stats import norm, rankdata
 from fiveobs.monitor.analytics.columns import Floats, Ints, Mask, Runs
 from fiveobs.monitor.analytics.robust import ALPHA, corrected, grouped_median, log_of
 
-__all__ = ["DAY_S", "FEWEST", "FEWEST_DAYS", "HOUR_S", "SlowSlot", "calendar", "slow_slots"]
+__all__ = [
+    "DAY_S",
+    "FEWEST",
+    "FEWEST_DAYS",
+    "HOUR_S",
+    "Calendar",
+    "SlowSlot",
+    "calendar",
+    "slow_slots",
+]
 
 DAY_S, HOUR_S = 86_400.0, 3_600.0
 #: Runs in a slot that are needed to judge it, and days on which they were.

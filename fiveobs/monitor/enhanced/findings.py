@@ -22,11 +22,22 @@ __all__ = [
     "Analysis",
     "Anomalies",
     "Bottlenecks",
+    "ErrorGroup",
     "FailureAnalysis",
+    "FailureOnset",
+    "FailureRate",
     "Finding",
+    "Growth",
+    "Leak",
     "Moment",
     "Quantity",
+    "QuietPeriod",
     "ResourceTrends",
+    "SlowSlot",
+    "StepUse",
+    "Suspect",
+    "Trend",
+    "UnusualRun",
 ]
 
 T = TypeVar("T")
@@ -158,8 +169,10 @@ class Trend(Finding):
 class Leak(Finding):
     """Memory that grows from run to run in the lives of workers."""
 
+    release: str
+    """The release whose processes these are; empty for all of them."""
     lives: int
-    """Processes that were looked at: those with 24 runs or more."""
+    """Processes that were looked at: those with 50 runs or more."""
     rising_lives: int
     """How many of them have more memory at the end of the second half of their lives."""
     runs: int

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fiveobs.monitor.analytics.columns import Origin
 from fiveobs.monitor.analytics.leaks import LEAST_LIFE, Leak
 from fiveobs.monitor.analytics.trends import FEWEST, ResourceTrends, Trend, find_trends
 from tests.support.past_runs import DAY_S, HOUR_S, past, run_row, steady, step_row
@@ -113,7 +114,7 @@ def test_memory_that_grows_in_every_life_is_a_leak() -> None:
     assert leak.growth_per_run_bytes == pytest.approx(MB, rel=0.05)
     assert leak.low_per_run_bytes <= leak.growth_per_run_bytes <= leak.high_per_run_bytes
     assert leak.growth_per_hour_bytes == pytest.approx(6 * MB, rel=0.05)
-    assert (leak.lives, leak.rising_lives) == (6, 6)
+    assert (leak.release, leak.lives, leak.rising_lives) == ("", 6, 6)
     assert leak.usual_life_runs == pytest.approx(100, abs=3)  # of a few, no memory is known
     assert leak.limit_bytes == 1_000 * MB
     assert leak.limit_reached_at_s is not None
@@ -156,9 +157,24 @@ def test_a_process_that_begins_anew_is_told_by_how_little_it_has() -> None:
 
 
 def test_short_lives_say_nothing() -> None:
-    """Below 24 runs in a process there is no telling growth from a start."""
+    """Below 50 runs in a process there is no telling growth from a start."""
     assert leak_of(lambda number: 200 + 20 * number, runs=LEAST_LIFE - 1) is None
     assert leak_of(lambda number: 200 + 20 * number, runs=LEAST_LIFE) is not None
+
+
+def test_a_leak_that_came_with_a_release_is_told_of_that() -> None:
+    """Four lives of the old one are flat, two of the new one grow."""
+    rows, steps = [], []
+    for number in range(600):
+        process, at = number // 100, 1_799_625_600 + number * 600.0
+        rows.append(run_row(number, at, worker_key=process))
+        mb = 200 + (number % 100 if process >= 4 else -(number % 100) / 100)
+        steps.append(step_row(number, at_s=at, memory_rss_bytes=int(mb * MB)))
+    origins = {key: Origin("w", "m", "2.0" if key >= 4 else "1.0") for key in range(6)}
+    leak = find_trends(*past(rows, steps, origins)).leak
+    assert leak is not None
+    assert (leak.release, leak.lives) == ("2.0", 2)
+    assert find_trends(*past(rows, steps)).leak is None
 
 
 def test_one_process_that_grows_among_many_that_do_not_is_no_leak() -> None:
