@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "FAILED",
+    "Coded",
     "Floats",
     "Ints",
     "Mask",
@@ -26,6 +27,7 @@ __all__ = [
     "Runs",
     "Steps",
     "Texts",
+    "coded",
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -81,9 +83,27 @@ class Origin(NamedTuple):
     worker: str = ""
     machine: str = ""
     release: str = ""
+    #: How much memory the process may have, as far as that is known.
+    memory_limit_bytes: int | None = None
+
+
+class Coded(NamedTuple):
+    """Texts as numbers, which group faster."""
+
+    #: What there is, sorted.
+    names: list[str]
+    #: Of each text, its place among these.
+    codes: Ints
 
 
 _NOWHERE = Origin()
+
+
+def coded(texts: Texts) -> Coded:
+    """The texts as places in a sorted list."""
+    names = sorted(set(texts))
+    places = {name: place for place, name in enumerate(names)}
+    return Coded(names, np.fromiter(map(places.__getitem__, texts), np.int64, len(texts)))
 
 
 class _Columns:
@@ -107,6 +127,8 @@ class Runs(_Columns):
     queue_wait_s: Floats
     cpu_s: Floats
     input_size_bytes: Floats
+    #: The process that ran it: one name may be that of many, one after the other. -1 if unknown.
+    worker_key: Ints
     worker: Texts
     machine: Texts
     release: Texts
@@ -155,6 +177,7 @@ class Runs(_Columns):
             queue_wait_s=_floats(by_name["queue_wait_s"]),
             cpu_s=_floats(by_name["cpu_s"]),
             input_size_bytes=_floats(by_name["input_size_bytes"]),
+            worker_key=_ints([-1 if key is None else key for key in by_name["worker_key"]]),
             worker=_texts([each.worker for each in where]),
             machine=_texts([each.machine for each in where]),
             release=_texts([each.release for each in where]),
@@ -191,9 +214,14 @@ class Steps(_Columns):
         return np.asarray(self.status == "failed", dtype=np.bool_)
 
     @cached_property
+    def coded(self) -> Coded:
+        """What the steps are called, as numbers."""
+        return coded(self.step)
+
+    @property
     def names(self) -> list[str]:
         """What the steps are called, sorted."""
-        return sorted(set(self.step))
+        return self.coded.names
 
     def where(self, wanted: Mask | Ints | slice) -> Steps:
         """Some of them: by mask, by place or by slice."""

@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from fiveobs._version import __version__
 from fiveobs.monitor.access import Access
 from fiveobs.monitor.api import (
+    analytics,
     control,
     document,
     enhanced,
@@ -57,6 +58,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     predictive.router,
     exporting.router,
     report.router,
+    analytics.router,
     live.router,
     subscriptions.router,
     subscribed.router,

@@ -37,7 +37,8 @@ _TAGS = [
     },
     {
         "name": "Enhanced monitoring",
-        "description": "Lists of jobs and of stages with their figures, a page at a time.",
+        "description": "Lists of jobs and of stages with their figures, a page at a time, and "
+        "what past runs show.",
     },
     {
         "name": "Export and report",

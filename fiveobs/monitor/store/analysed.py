@@ -55,6 +55,12 @@ _RUN_COLUMNS = [
 ]
 
 
+_WORKER_COLUMNS = [
+    workers.c[name]
+    for name in ("worker_key", "worker_id", "machine_id", "resource", "memory_limit_bytes")
+]
+
+
 def past_runs(connection: Connection, period: Period) -> list[PastRunRow]:
     """The attempts at the jobs of a period that began and are over, in no order."""
     if not period.kind_keys:
@@ -86,11 +92,12 @@ def origins_of(connection: Connection, worker_keys: Iterable[int | None]) -> dic
     wanted = sorted({key for key in worker_keys if key is not None})
     found: dict[int, Origin] = {}
     for first in range(0, len(wanted), _CHUNK):
-        query = select(
-            workers.c.worker_key, workers.c.worker_id, workers.c.machine_id, workers.c.resource
-        ).where(workers.c.worker_key.in_(wanted[first : first + _CHUNK]))
-        for key, worker_id, machine_id, resource in connection.execute(query):
-            found[key] = Origin(worker_id or "", machine_id or "", _release(resource))
+        query = select(*_WORKER_COLUMNS).where(
+            workers.c.worker_key.in_(wanted[first : first + _CHUNK])
+        )
+        for key, worker_id, machine_id, resource, limit_bytes in connection.execute(query):
+            release = _release(resource)
+            found[key] = Origin(worker_id or "", machine_id or "", release, limit_bytes)
     return found
 
 
