@@ -72,19 +72,19 @@ def rows_of_sequences() -> set[str]:
 def _two_events(connection: Connection) -> None:
     """One of a job, one of a worker."""
     connection.execute(
-        text("INSERT INTO projects VALUES (1, 't', 'p', 0)"),
+        text("INSERT INTO projects VALUES (2, 't', 'p', 0)"),
     )
     connection.execute(
         text(
             "INSERT INTO events (event_key, event_id, project_key, job_key, at_us, event_type,"
-            " level, message, data) VALUES (1, 'a', 1, 1, 5, 'log', 20, '', '{}'),"
-            " (2, 'b', 1, NULL, 5, 'worker.started', 20, '', '{}')"
+            " level, message, data) VALUES (1, 'a', 2, 1, 5, 'log', 20, '', '{}'),"
+            " (2, 'b', 2, NULL, 5, 'worker.started', 20, '', '{}')"
         )
     )
 
 
 def _nothing_is_aggregated(connection: Connection) -> None:
-    wanted = text("SELECT event_id FROM events WHERE job_key IS NULL AND project_key = 1")
+    wanted = text("SELECT event_id FROM events WHERE job_key IS NULL AND project_key = 2")
     assert connection.execute(wanted).scalars().all() == ["b"]
     for table in ("keeps", "trimmed", "series", "aggregates"):
         assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() == 0
