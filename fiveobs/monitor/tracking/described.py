@@ -30,6 +30,7 @@ OWN_NAMES = frozenset(
         *("io_read_bytes", "io_write_bytes", "network_receive_bytes", "network_transmit_bytes"),
         *("exit_code", "lost_machine_id", "lost_pid", "lost_worker_id", "seen_for_s"),
         *("sentry_event_id", "resource_type", "resource_id", "resource_name", "last_modified"),
+        *("rule_id", "firing_id", "started_job_id"),
     }
 )
 #: Events whose details a job's code names.
