@@ -32,10 +32,11 @@ TAGS = {
     "State": ("state", "what is observed and desired, and documents"),
     "Tokens": ("tokens", "tokens"),
     "Live events": ("live", "live events"),
+    "Retention": ("retention", "how long everything is kept, and figures of what has gone"),
     "Export and report": ("report", "how the jobs of a period went"),
 }
 #: Groups that are there for what reads them already, or that nobody asks for in a program.
-NOT_READ = ("Stream monitoring", "Enhanced monitoring", "Retention")
+NOT_READ = ("Stream monitoring", "Enhanced monitoring")
 _SHARED = "what several answers have in common"
 #: Fields that are not shown.
 _SECRET = ("secret", "ticket", "token")

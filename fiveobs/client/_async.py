@@ -13,7 +13,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
-from fiveobs.client import _calls, _rule_calls
+from fiveobs.client import _calls, _retention_calls, _rule_calls
 from fiveobs.client._call import Call
 from fiveobs.client._driving import (
     BaseExport,
@@ -135,6 +135,9 @@ class AsyncClient:
     emergency_stop = _AsyncAsks(_calls.emergency_stop)
     audit = _AsyncAsks(_calls.audit)
     report = _AsyncAsks(_calls.report)
+    retention = _AsyncAsks(_retention_calls.retention)
+    set_retention = _AsyncAsks(_retention_calls.set_retention)
+    history = _AsyncAsks(_retention_calls.history)
     states = _AsyncAsks(_calls.states)
     state = _AsyncAsks(_calls.state)
     set_state = _AsyncAsks(_calls.set_state)

@@ -11,7 +11,7 @@ from contextlib import closing
 from types import TracebackType
 from typing import Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
-from fiveobs.client import _calls, _rule_calls
+from fiveobs.client import _calls, _retention_calls, _rule_calls
 from fiveobs.client._call import Call
 from fiveobs.client._driving import (
     BaseExport,
@@ -147,6 +147,9 @@ class Client:
     emergency_stop = _Asks(_calls.emergency_stop)
     audit = _Asks(_calls.audit)
     report = _Asks(_calls.report)
+    retention = _Asks(_retention_calls.retention)
+    set_retention = _Asks(_retention_calls.set_retention)
+    history = _Asks(_retention_calls.history)
     states = _Asks(_calls.states)
     state = _Asks(_calls.state)
     set_state = _Asks(_calls.set_state)

@@ -69,6 +69,13 @@ from fiveobs.client.answers.report import (
     StepFigures,
     TrendPoint,
 )
+from fiveobs.client.answers.retention import (
+    HistoryAnswer,
+    HistoryBucket,
+    HistorySeries,
+    KeptPart,
+    RetentionAnswer,
+)
 from fiveobs.client.answers.rules import (
     DryRunAction,
     DryRunAnswer,
@@ -149,6 +156,10 @@ __all__ = [
     "GraphEdge",
     "GraphNode",
     "HistoricalMetric",
+    "HistoryAnswer",
+    "HistoryBucket",
+    "HistorySeries",
+    "KeptPart",
     "KindReport",
     "LogEntry",
     "LogsAnswer",
@@ -175,6 +186,7 @@ __all__ = [
     "ResourceHeld",
     "ResourceUsage",
     "ResourceUtilization",
+    "RetentionAnswer",
     "RetryAnswer",
     "RuleAnswer",
     "RulesAnswer",

@@ -36,6 +36,7 @@ from fiveobs.client import (
     UnauthorizedError,
     UnreachableError,
     _calls,
+    _retention_calls,
     _rule_calls,
     answers,
 )
@@ -63,6 +64,8 @@ CALLS: dict[str, Call[Any]] = {
     "audit": _calls.audit(),
     "report": _calls.report(to_time=datetime(2026, 1, 3, tzinfo=UTC)),
     "states": _calls.states(),
+    "retention": _retention_calls.retention(),
+    "history": _retention_calls.history(job_name="none"),
     "rules": _rule_calls.rules(),
 }
 #: And those that change something, or that need what one of them has made.
@@ -78,6 +81,7 @@ CHANGES: dict[str, Call[Any]] = {
     "pause": _calls.pause(CURRENT),
     "resume": _calls.resume(CURRENT),
     "emergency_stop": _calls.emergency_stop(all_jobs=True),
+    "set_retention": _retention_calls.set_retention({"logs": "60d", "errors": None}),
     "state": _calls.state("job", CURRENT),
     "set_state": _calls.set_state("job", CURRENT, {"status": "paused"}, version=1),
     "remove_state": _calls.remove_state("job", CURRENT),
@@ -181,7 +185,7 @@ def test_both_clients_have_every_call() -> None:
     """`Client` and `AsyncClient` have a method for each call, with what the call says of itself."""
     made = {
         name: getattr(module, name).__doc__
-        for module in (_calls, _rule_calls)
+        for module in (_calls, _retention_calls, _rule_calls)
         for name in module.__all__
         if name not in ("Call", "job_path", "subscription_path", "rule_path")
     }
