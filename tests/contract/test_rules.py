@@ -392,6 +392,31 @@ def test_monitors_of_one_store_do_each_thing_once(
     assert len(seen) == len(set(seen)) == 30
 
 
+def test_a_monitor_that_is_overtaken_leaves_the_place_where_it_is(
+    store: Store, home: Home, ruling: Ruling, fiveobs_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its reading and its writing another one has gone further: it goes on from there."""
+    calls = Calls("overtaken")
+    add_rule(store, awaiting(calls, within="1d"))
+    home.say("job.started", job_id="j1")
+    other = Ruling(store, fiveobs_home)
+    planner, places = ruling.engine._planner, []
+    write = planner._write
+
+    def overtaken(*args: Any) -> bool:
+        monkeypatch.undo()
+        home.say("job.started", job_id="j2")
+        other.work()
+        places.append(place(store))
+        return write(*args)
+
+    monkeypatch.setattr(planner, "_write", overtaken)
+    assert planner.step() is True
+    assert [place(store)] == places
+    ruling.work()
+    assert [row.correlation for row in ruling.expectations()] == ["j1", "j2"]
+
+
 def _moved(*rulings: Ruling) -> list[str]:
     for each in rulings:
         each.now_s += 1.1

@@ -282,6 +282,29 @@ def test_what_is_not_taken_in_counts_as_lag(store: Store, fiveobs_home: Path) ->
     assert watch.lag_s == 0.0
 
 
+def test_it_is_known_since_when_all_is_in_the_store(store: Store, fiveobs_home: Path) -> None:
+    """From when nothing waited, or from when what waits no more was noted; before that, unknown."""
+    clock = Clock()
+    path = write_segment(fiveobs_home, "host-1-1", 1, line(1))
+    watch = IngestWatch(store, fiveobs_home / "journal", clock=clock)
+    assert watch.settled_s is None
+    watch.step()  # notes the first line at 100 s
+    clock.now_s += 5.0
+    watch.step()
+    assert watch.settled_s is None
+    take_in(store, "host-1-1", path.stat().st_size)
+    write_segment(fiveobs_home, "host-1-1", 1, line(2))
+    clock.now_s += 2.0
+    watch.step()  # the first line is in, the second is not
+    assert watch.settled_s == 7.0
+    take_in(store, "host-1-1", path.stat().st_size)
+    clock.now_s += 1.0
+    watch.step()
+    assert watch.settled_s == 0.0
+    clock.now_s += 1.0
+    assert watch.settled_s == 1.0
+
+
 def test_a_torn_line_does_not_count_as_lag(store: Store, fiveobs_home: Path) -> None:
     """What a killed worker has left half-written will never be taken in."""
     path = write_segment(fiveobs_home, "host-1-1", 1, line(1), b'{"half":')

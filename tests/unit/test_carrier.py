@@ -290,3 +290,24 @@ def test_an_announced_job_keeps_queue_and_attempt() -> None:
             assert (job.job_id, job.session_id, job.attempt, job.queue) == ("7", "s", 3, "images")
         started = captured.events_of("job.started")[0]
         assert started.data["queue_wait_s"] >= 0
+
+
+# --- a job that is started on account of another one ---
+
+
+def test_a_carrier_may_name_the_parent() -> None:
+    """The job has it as its parent on every record, unless it runs within another one here."""
+    headers = write_carrier(Link(job_id="child", parent_job_id="elsewhere"))
+    with capture() as captured:
+        with observe_job("a", carrier=headers):
+            pass
+        with observe_job("outer", job_id="here"), observe_job("b", carrier=headers):
+            pass
+        with observe_job("c", carrier=write_carrier(Link(job_id="x", parent_job_id="x"))):
+            pass
+    found = {
+        (event.record["job_name"], event.record.get("parent_job_id"))
+        for event in captured.events
+        if event.job_id is not None
+    }
+    assert found == {("a", "elsewhere"), ("outer", None), ("b", "here"), ("c", None)}

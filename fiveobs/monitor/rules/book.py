@@ -17,7 +17,7 @@ from fiveobs._report import report
 from fiveobs.monitor.rules.conditions import Condition, compiled
 from fiveobs.monitor.rules.facts import MAX_DEPTH, MISSING, Facts, is_text
 from fiveobs.monitor.rules.models import FIRED, Rule, types_of
-from fiveobs.monitor.rules.stored import RuleRow, rows_where
+from fiveobs.monitor.rules.stored import LOOP, RuleRow, rows_where
 from fiveobs.monitor.store.schema import rules
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ __all__ = ["Book", "Ready", "firing_id", "made_ready", "rule_of"]
 
 _MOST_CORRELATION_CHARS = 256
 _SAME = {"job": "job_id", "session": "session_id", "request": "request_id"}
-#: The outcome of a firing that was refused: it leads to nothing more.
-_LOOP = "loop"
 
 
 #: Is another one after every change: rules are read when something has changed, not each time.
@@ -60,7 +58,7 @@ class Ready(NamedTuple):
             return False
         outcome = facts.get("data.outcome")
         is_own = facts.get("data.rule_id") == self.row.rule_id
-        return outcome == _LOOP or (is_own and outcome is not MISSING)
+        return outcome == LOOP or (is_own and outcome is not MISSING)
 
     def awaits(self, facts: Facts) -> bool:
         """Whether an event is what must follow."""
