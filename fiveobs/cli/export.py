@@ -29,8 +29,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "table",
         metavar="TABLE",
-        help="jobs, attempts, stages, events, errors, measures, workers, samples … (a name that is"
-        " none is answered with all of them)",
+        help="jobs, attempts, stages, events, errors, measures, workers, samples, bottlenecks …"
+        " (a name that is none is answered with all of them)",
     )
     add_output(parser, ("csv", "jsonl", "parquet"))
     add_choice(parser)

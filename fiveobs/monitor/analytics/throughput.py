@@ -57,7 +57,7 @@ class Bucket:
     """A part of the period."""
 
     #: Seconds since 1970; up to the next bucket's beginning.
-    from_s: float
+    from_at_s: float
     #: Runs that came, whenever they began and ended, and those that ended, by how they did.
     arrived: int
     completed: int
@@ -119,7 +119,7 @@ def throughput(
     )
     buckets = tuple(
         Bucket(
-            from_s=from_s + place * bucket_s,
+            from_at_s=from_s + place * bucket_s,
             arrived=came,
             completed=well,
             failed=badly,

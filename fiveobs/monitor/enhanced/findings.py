@@ -86,7 +86,8 @@ class Analysis(Finding, Generic[T]):
     to_at: Moment
     """Jobs first heard of in this time were looked at; the newest 100,000 of them."""
     run_count: int
-    """How many runs this rests on: attempts at these jobs that began and are over."""
+    """How many runs this rests on: attempts at these jobs that began and are over. Of a comparison
+    those of the second side; `result` says how many the first has."""
     first_run_at: Moment | None
     last_run_at: Moment | None
     """When the first and the last of them began."""

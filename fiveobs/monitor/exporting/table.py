@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from fiveobs.monitor.exporting.columns import Column, Row
 from fiveobs.monitor.exporting.walking import MOST_ROWS, Walk, Wanted
@@ -47,12 +46,12 @@ class Worked:
     """A walk over rows that are worked out, by an analysis for example.
 
     Args:
-        rows: Works them out; a list, or one after the other.
+        rows: Works them out, some at a time.
         filters: What can be chosen by.
     """
 
     def __init__(
-        self, rows: Callable[[Store, Wanted], Iterable[Row]], filters: Collection[str]
+        self, rows: Callable[[Store, Wanted], Iterable[Sequence[Row]]], filters: Collection[str]
     ) -> None:
         self._rows = rows
         self.filters = filters
@@ -61,6 +60,6 @@ class Worked:
         self, store: Store, columns: Sequence[Column], wanted: Wanted
     ) -> Iterator[list[Row]]:
         """The rows, at most `MOST_ROWS` at a time."""
-        rows = iter(self._rows(store, wanted))
-        while chunk := list(islice(rows, MOST_ROWS)):
-            yield chunk
+        for some in self._rows(store, wanted):
+            for first in range(0, len(some), MOST_ROWS):
+                yield list(some[first : first + MOST_ROWS])

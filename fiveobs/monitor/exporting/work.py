@@ -19,14 +19,24 @@ from fiveobs.monitor.exporting.walking import (
 from fiveobs.monitor.store.schema import attempts, jobs, kinds, samples, stages, workers
 from fiveobs.monitor.tracking.tracked import STATUS_WORDS
 
-__all__ = ["ATTEMPTS", "JOBS", "JOB_FILTERS", "KINDS", "OF_JOB", "SAMPLES", "STAGES", "WORKERS"]
+__all__ = [
+    "ATTEMPTS",
+    "JOBS",
+    "JOB_FILTERS",
+    "KINDS",
+    "KIND_NAME",
+    "OF_JOB",
+    "SAMPLES",
+    "STAGES",
+    "WORKERS",
+]
 
 #: What the tables of jobs, and of what belongs to them, can be chosen by.
 JOB_FILTERS = (PERIOD, KIND, STATUS, JOB)
 #: What their period is about.
 OF_JOB = "when the job was first heard of"
 #: Where nobody said what kind of job it is, it is named after its service.
-_NAME = func.coalesce(func.nullif(kinds.c.job_name, ""), kinds.c.service)
+KIND_NAME = func.coalesce(func.nullif(kinds.c.job_name, ""), kinds.c.service)
 _STAGE_WORDS = {status: status.capitalize() for status in ("running", "completed", "failed")}
 
 _job = Columns(jobs)
@@ -42,7 +52,7 @@ JOBS = Table(
             "the service it belongs to",
             named_by(jobs.c.kind_key, kinds, kinds.c.service),
         ),
-        _job.text("job_name", "its kind", named_by(jobs.c.kind_key, kinds, _NAME)),
+        _job.text("job_name", "its kind", named_by(jobs.c.kind_key, kinds, KIND_NAME)),
         _job.word("status", "its status, in the words of the HTTP API", STATUS_WORDS),
         _job.integer("attempt", "the number of its latest attempt, from 1"),
         _job.text("parent_job_id", "the job that it runs inside"),
@@ -161,7 +171,7 @@ KINDS = Table(
     walk=ByKey(kinds.c.kind_key, where=lambda wanted: [kinds.c.project_key == wanted.project_key]),
     columns=(
         _kind.text("service", "the service it belongs to"),
-        _kind.text("job_name", "its name; where there is none, its service's", _NAME),
+        _kind.text("job_name", "its name; where there is none, its service's", KIND_NAME),
     ),
 )
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fiveobs.monitor.analytics.columns import Origin, PastRunRow, PastStepRow
 from fiveobs.monitor.api.analytics import router
-from fiveobs.monitor.enhanced import findings
+from fiveobs.monitor.enhanced import findings, volume
 from fiveobs.monitor.enhanced.analyses import ANALYSES, Past
 from tests.support.past_runs import DAY_S, MONDAY_S, past, run_row, steady, step_row
 
@@ -23,6 +23,10 @@ MODELS: dict[str, type[findings.Finding]] = {
     "resource-trends": findings.ResourceTrends,
     "failure-analysis": findings.FailureAnalysis,
     "anomalies": findings.Anomalies,
+    "predictive": volume.Prediction,
+    "throughput": volume.Throughput,
+    "capacity": volume.Capacity,
+    "comparison": volume.Comparison,
 }
 NOW_S = MONDAY_S + 40 * DAY_S
 ORIGINS = {key: Origin(f"w{key % 3}", f"m{key % 2}", f"1.{key}") for key in range(4)}
@@ -72,25 +76,26 @@ def rows(draw: st.DrawFn) -> Rows:
 def answer(name: str, found: Rows) -> Any:
     """What the API would say, as JSON that may have neither NaN nor infinity."""
     runs, steps = past(*found, ORIGINS)
-    result: Any = ANALYSES[name](Past(runs, steps, {0: 1, 1: 2**40}, NOW_S))
-    model = MODELS[name].model_validate(result).model_dump(mode="json")
-    text = orjson.dumps(asdict(result)).decode()
-    assert orjson.loads(text) == asdict_of_lists(asdict(result)), "a number is NaN or infinite"
-    return model
+    begin_s = MONDAY_S - 41 * DAY_S
+    known = Past(runs, steps, {0: 1, 1: 2**40}, NOW_S, from_s=begin_s, to_s=NOW_S)
+    options: dict[str, Any] = {"before": known} if name == "comparison" else {}
+    result: Any = ANALYSES[name](known, **options)
+    plain = result if isinstance(result, dict) else asdict(result)
+    assert orjson.loads(orjson.dumps(plain)) == with_lists(plain), "a number is NaN or infinite"
+    return MODELS[name].model_validate(result).model_dump(mode="json")
 
 
-def asdict_of_lists(value: Any) -> Any:
+def with_lists(value: Any) -> Any:
     """With lists for tuples, as JSON has them."""
     if isinstance(value, dict):
-        return {name: asdict_of_lists(each) for name, each in value.items()}
-    return [asdict_of_lists(each) for each in value] if isinstance(value, list | tuple) else value
+        return {name: with_lists(each) for name, each in value.items()}
+    return [with_lists(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def test_every_route_has_a_model_here() -> None:
     """So that a new analysis is held to these promises, too."""
     paths = {route.path.split("/analytics/")[1].split("/")[0] for route in router.routes}  # type: ignore[attr-defined]
-    assert paths == set(ANALYSES)
-    assert set(MODELS) <= set(ANALYSES)
+    assert paths == set(ANALYSES) == set(MODELS)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -130,7 +135,8 @@ def test_nothing_is_wrong_where_nothing_is_known_or_different(
 ) -> None:
     """No finding of none, one, two or many runs that are all alike or without figures."""
     said = answer(name, made(count))
-    assert not any(step["reasons"] for step in said.get("steps", ()))
+    assert not any(step.get("reasons") for step in said.get("steps", ()))
+    assert said.get("verdict") in (None, "alike")
     assert all(each["direction"] == "steady" for each in said.get("trends", ()))
     for finding in ("leak", "onset", "suspects", "unusual_runs", "slow_slots"):
         assert not said.get(finding)

@@ -189,8 +189,8 @@ def test_a_result_of_an_analysis_is_one_more_table(
 ) -> None:
     """A name, columns, and a function from what is wanted to rows."""
 
-    def worked(store: Store, wanted: Wanted) -> Iterator[tuple[Any, ...]]:
-        yield from ((f"k{number}", str(wanted.kind_keys)) for number in range(2 * MOST_ROWS + 1))
+    def worked(store: Store, wanted: Wanted) -> Iterator[list[tuple[Any, ...]]]:
+        yield [(f"k{number}", str(wanted.kind_keys)) for number in range(2 * MOST_ROWS + 1)]
 
     columns = Columns(kinds)
     table = Table(

@@ -9,9 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import event
 
+from fiveobs.monitor.enhanced.analyses import ANALYSES, WITHOUT_STEPS, Analyses, Wanted
 from fiveobs.monitor.enhanced.executions import Workflow
-from fiveobs.monitor.enhanced.predicting import Asked, Predicting, Span
+from fiveobs.monitor.enhanced.volume import Prediction
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import projects
 from tests.support.asgi import Answer, ask
@@ -76,19 +78,37 @@ def asked(running: Monitor, answer: str, query: str = TIME, name: str = NAME) ->
     return ask(running.app, "GET", url, token=running.token)
 
 
-def content(running: Monitor, answer: str, query: str = TIME) -> Any:
+def analysis(running: Monitor, answer: str, query: str = TIME) -> Any:
     found = asked(running, answer, query)
     assert found.status == 200, found.body
     return found.content
 
 
+def content(running: Monitor, answer: str, query: str = TIME) -> Any:
+    return analysis(running, answer, query)["result"]
+
+
 # --- what each says ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_answer_says_which_runs_it_rests_on(running: Monitor, answer: str) -> None:
+    """How many, of which workflow and period, and when the first and the last began."""
+    found = analysis(running, answer)
+    assert {name: value for name, value in found.items() if name != "result"} == {
+        "workflow_id": NAME,
+        "service": None,
+        "from_at": "2026-01-02T03:00:00Z",
+        "to_at": "2026-01-02T05:00:00Z",
+        "run_count": 2 * RUNS,
+        "first_run_at": "2026-01-02T03:04:10Z",
+        "last_run_at": "2026-01-02T04:23:10Z",
+    }
 
 
 def test_the_next_run_is_predicted(running: Monitor) -> None:
     """As the newest release has it, with how good that was before, beside what is simple."""
     found = content(running, "predictive")
-    assert (found["workflow_id"], found["past_runs"]) == (NAME, 2 * RUNS)
     assert 19.999 <= found["duration"]["low_s"] <= found["duration"]["usual_s"] <= 24.001
     assert found["remaining"] == found["duration"]
     assert 0 < found["failure_probability"] < 0.5
@@ -116,11 +136,11 @@ def test_a_clock_of_its_own_tells_how_long_a_run_has_run(store: Store, tmp_path:
     with store.reading() as connection:
         key = connection.execute(projects.select()).first()
     assert key is not None
-    predicting = Predicting(store, now=lambda: START_S + 4_903.0)
-    span = Span(START_S * 10**6, (START_S + 7_200) * 10**6)
-    found = predicting.prediction(
-        Asked(key.project_key, Workflow(NAME, None), span), "running", None
-    )
+    analyses = Analyses(store, now=lambda: START_S + 4_903.0)
+    wanted = Wanted(key.project_key, Workflow(NAME, None), from_us=START_S * 10**6)
+    coming = analyses.coming(wanted, "running", None)
+    past = analyses.past(wanted, "predictive")
+    found = Prediction.model_validate(ANALYSES["predictive"](past, coming=coming))
     assert found.elapsed_s == pytest.approx(3)
     assert found.duration is not None
     assert found.remaining is not None
@@ -130,7 +150,7 @@ def test_a_clock_of_its_own_tells_how_long_a_run_has_run(store: Store, tmp_path:
 def test_throughput_counts_what_came_and_ended(running: Monitor) -> None:
     """In the buckets that were asked for; the two that are not over have come, too."""
     found = content(running, "throughput", f"{TIME}&bucket_s=3600")
-    assert [each["from_time"] for each in found["buckets"]] == [
+    assert [each["from_at"] for each in found["buckets"]] == [
         "2026-01-02T03:00:00Z",
         "2026-01-02T04:00:00Z",
     ]
@@ -147,7 +167,7 @@ def test_capacity_says_how_much_more_fits(running: Monitor) -> None:
     assert found["utilisation"] == pytest.approx(82 * 17.0 / 7_200, rel=0.01)
     two = content(running, "capacity", f"{TIME}&places=2&target=0.5")
     assert (two["places"], two["are_places_seen"], two["target"]) == (2, False, 0.5)
-    assert two["utilisation"] == pytest.approx(found["utilisation"] / 2)
+    assert two["utilisation"] == pytest.approx(found["utilisation"] / 2, rel=1e-5)
     assert two["more_per_hour"] > 0
 
 
@@ -155,7 +175,7 @@ def test_two_releases_are_compared(running: Monitor) -> None:
     """The second takes longer, whole and by step, and fails as often."""
     query = f"{TIME}&before_release=1.0&after_release=2.0"
     found = content(running, "comparison", query)
-    assert [found[side]["past_runs"] for side in ("before", "after")] == [RUNS, RUNS]
+    assert [found[side]["run_count"] for side in ("before", "after")] == [RUNS, RUNS]
     assert found["duration"]["verdict"] == found["verdict"] == "worse"
     assert found["duration"]["ratio"] == pytest.approx(11 / 6, rel=0.1)
     assert found["failures"]["verdict"] == "alike"
@@ -166,11 +186,29 @@ def test_two_periods_are_compared(running: Monitor) -> None:
     """The one that was asked for and the one before it, or one that is named."""
     after = "from=2026-01-02T03:44:05Z&to=2026-01-02T04:24:05Z"
     found = content(running, "comparison", after)
-    assert found["before"]["from_time"] == "2026-01-02T03:04:05Z"
-    assert [found[side]["past_runs"] for side in ("before", "after")] == [RUNS, RUNS]
+    assert found["before"]["from_at"] == "2026-01-02T03:04:05Z"
+    assert [found[side]["run_count"] for side in ("before", "after")] == [RUNS, RUNS]
     assert found["verdict"] == "worse"
     named = f"{after}&before_from=2026-01-02T03:10:00Z&before_to=2026-01-02T03:20:00Z"
-    assert content(running, "comparison", named)["before"]["past_runs"] == 10
+    assert content(running, "comparison", named)["before"]["run_count"] == 10
+
+
+def test_steps_are_read_for_those_that_look_at_them(running: Monitor) -> None:
+    """No analysis of runs alone asks the store for stages; all others do."""
+    statements: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(running.store.engine, "before_cursor_execute", note)
+    try:
+        for name in ANALYSES:
+            statements.clear()
+            analysis(running, name)
+            has_read = any("FROM stages" in each or "JOIN stages" in each for each in statements)
+            assert has_read == (name not in WITHOUT_STEPS), name
+    finally:
+        event.remove(running.store.engine, "before_cursor_execute", note)
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -179,7 +217,9 @@ def test_two_periods_are_compared(running: Monitor) -> None:
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_an_unknown_workflow_is_not_there(running: Monitor, answer: str) -> None:
     """Nor one of another service, nor one whose name no text can be."""
-    assert asked(running, answer, name="nothing").status == 404
+    found = asked(running, answer, name="nothing")
+    assert found.status == 404
+    assert "there is no workflow 'nothing'" in found.content["detail"]
     assert asked(running, answer, name="nothing\0").status == 404
     assert asked(running, answer, f"{TIME}&service=other").status == 404
     assert asked(running, answer, f"{TIME}&service=shop").status == 200
@@ -200,6 +240,7 @@ def test_a_time_without_runs_is_answered(running: Monitor, answer: str) -> None:
     ("answer", "query", "word"),
     [
         ("predictive", "from=2026-01-03T00:00:00Z&to=2026-01-02T00:00:00Z", "from"),
+        ("capacity", "from=9000-01-01T00:00:00Z", "from"),
         ("predictive", "input_size_bytes=-1", "input_size_bytes"),
         ("throughput", "bucket_s=0", "bucket_s"),
         ("capacity", "places=0", "places"),
