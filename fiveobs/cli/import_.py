@@ -9,9 +9,11 @@ import argparse
 import gzip
 import hashlib
 import os
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -27,6 +29,8 @@ __all__ = ["add_parser", "run"]
 
 #: Bad lines that are named; the others are counted.
 _MOST_NAMED = 10
+#: What began so long ago may have expired: as long as the monitor keeps jobs by default.
+_OLD_S = 180 * 86_400
 
 
 def add_parser(subparsers: Any) -> None:
@@ -45,6 +49,11 @@ def add_parser(subparsers: Any) -> None:
         "--service", metavar="S", help="the service that the jobs belong to (default: FILE's name)"
     )
     parser.add_argument(
+        "--start",
+        metavar="TIME",
+        help="when the trace is to have begun, such as 2026-01-31T12:00 (default: what it says)",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="write nothing if any line cannot be read"
     )
     add_home(parser)
@@ -61,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
     out = Output(args.color)
     config = load_config(os.environ, {}, strict=False)
     owner = {"fiveobs.tenant.id": config.tenant_id, "fiveobs.project.id": config.project_id}
-    bad, digest, start_s = _look(path, (*owner.values(), service))
+    start_s = None if args.start is None else _start_s(args.start)
+    moved = () if start_s is None else (str(start_s),)
+    bad, digest, said_s = _look(path, (*owner.values(), service, *moved))
     for each in bad.named:
         out.line(f"line {each.number}: {plain(each.reason)}")
     if bad.count > len(bad.named):
@@ -70,11 +81,26 @@ def run(args: argparse.Namespace) -> int:
         out.line(f"{bad.count:,} bad lines: nothing was imported, as --strict says")
         return 1
     importing = Importing(digest, service, owner)
-    importing.start_s = start_s
+    importing.start_s = said_s if start_s is None else start_s
     with _opened(path) as file:
         jobs = (each for each in TraceReader(file) if isinstance(each, Job))
         write_segments(journal_folder(home_of(args)), importing.stem, importing.lines(jobs))
     return _summarise(out, importing, bad.count)
+
+
+def _start_s(text: str) -> int:
+    """A moment, in seconds since 1970.
+
+    Raises:
+        BadInputError: It is none.
+    """
+    try:
+        return int(datetime.fromisoformat(text.strip()).astimezone().timestamp())
+    except (ValueError, OverflowError):
+        raise BadInputError(
+            f"--start {text!r} is no moment; one is 2026-01-31T12:00, local time unless it says"
+            " otherwise"
+        ) from None
 
 
 class _Bad:
@@ -139,5 +165,10 @@ def _summarise(out: Output, importing: Importing, bad: int) -> int:
     skipped = ", ".join(f"{count:,} {name}" for name, count in left_out.items() if count)
     if skipped:
         out.line(f"left out: {skipped}")
+    if importing.start_s < time.time() - _OLD_S:
+        out.line(
+            "they are old: a monitor keeps jobs for 180 days unless FIVEOBS_RETENTION_EVENTS and"
+            " FIVEOBS_RETENTION_FAILED_EVENTS say otherwise; --start has them begin later"
+        )
     out.line("the monitor takes them in: fiveobs serve")
     return 0

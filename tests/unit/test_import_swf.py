@@ -232,6 +232,25 @@ def test_what_was_imported_and_left_out_is_said(
     assert "and 2 more lines that cannot be read" in said
 
 
+def test_a_trace_can_begin_at_another_time(
+    trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of it is moved, and its jobs are others; what is old is said to be, and why."""
+    home = tmp_path / "home"
+    assert imported(home, str(trace)) == 0
+    assert "they are old: a monitor keeps jobs for 180 days" in capsys.readouterr().out
+    first = [json.loads(line) for line in journal(home)]
+    later = tmp_path / "later"
+    assert imported(later, str(trace), "--start", "2100-01-31T12:00Z") == 0
+    assert "old" not in capsys.readouterr().out
+    moved = [json.loads(line) for line in journal(later)]
+    assert [line["event_type"] for line in moved] == [line["event_type"] for line in first]
+    assert moved[0]["timestamp"].startswith("2100-01-31T12:00:00")
+    assert not {line.get("job_id") for line in moved[1:-1]} & {line.get("job_id") for line in first}
+    assert imported(later, str(trace), "--start", "soon") == 2
+    assert "--start 'soon' is no moment" in capsys.readouterr().err
+
+
 def test_strict_writes_nothing_if_a_line_is_bad(trace: Path, tmp_path: Path) -> None:
     """And takes a trace without bad lines as ever."""
     home = tmp_path / "home"
