@@ -39,7 +39,7 @@ NASTY = (
 _JSON = frozenset(
     {
         *("data", "labels", "resource", "details", "planned_stages", "attributes", "result"),
-        "lost_details",
+        *("lost_details", "observed", "desired", "histogram"),
     }
 )
 #: Rows of each job in each table of its parts.
@@ -82,6 +82,17 @@ def fill(store: Store, project_key: int, jobs: int = 7, nasty: Sequence[str] = N
     made.add("deliveries", [{"subscription_key": k, "event_key": e} for k, e in parts])
     made.add("told", [{"subscription_key": key, "job_key": key} for key in numbers])
     made.add("audit", [{"audit_key": key} for key in numbers])
+    made.add("rules", [{"rule_key": key} for key in numbers])
+    for name, column in (
+        *(("firings", "firing_key"), ("expectations", "expectation_key")),
+        ("sightings", "event_key"),
+    ):
+        parts = [(key, 10 * key + part) for key in numbers for part in (1, 2)]
+        made.add(name, [{"rule_key": key, column: own, "event_key": own} for key, own in parts])
+    made.add("entities", [{"entity_key": key, "change_key": key} for key in numbers])
+    made.add("series", [{"series_key": key} for key in numbers])
+    hours = [(key, part * 3_600_000_000) for key in numbers for part in (1, 2)]
+    made.add("aggregates", [{"series_key": key, "start_us": at_us} for key, at_us in hours])
 
 
 def _job(key: int, first: int) -> dict[str, Any]:
@@ -172,5 +183,9 @@ def own_rows(store: Store, name: str, project_key: int) -> list[Any]:
         found = connection.execute(wanted).mappings().all()
     if "project_key" in table.c:
         return [row for row in found if row["project_key"] == project_key]
-    owner = next(each for each in ("job_key", "worker_key", "subscription_key") if each in table.c)
+    owner = next(
+        each
+        for each in ("job_key", "worker_key", "subscription_key", "series_key")
+        if each in table.c
+    )
     return [row for row in found if row[owner] // 1_000_000 == project_key]

@@ -140,6 +140,7 @@ def test_figures_that_cannot_be_read_are_the_last_known(monkeypatch: pytest.Monk
     """A heartbeat and a stage's end are recorded without a descriptor, too."""
     known = _figures.usage().rss_bytes
     monkeypatch.setattr(_figures, "process", _refuse)
+    monkeypatch.setattr(_figures, "_content", _refuse)
     monkeypatch.setattr(_figures.psutil, "virtual_memory", _refuse)
     used = _figures.usage()
     assert used.rss_bytes == known > 0

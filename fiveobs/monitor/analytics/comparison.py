@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from fiveobs.monitor.analytics.columns import Floats, Runs, Steps
 from fiveobs.monitor.analytics.throughput import success_rate
@@ -173,7 +173,9 @@ def _estimated(first: Floats, second: Floats) -> tuple[float, float, float, floa
     place = min(max(math.floor(outside), 0), pairs.size // 2)
     low, middle, high = pairs[place], np.median(pairs), pairs[pairs.size - 1 - place]
     is_same = bool(first.min() == second.max() and first.max() == second.min())
-    p_value = 1.0 if is_same else float(stats.mannwhitneyu(first, second, method="asymptotic")[1])
+    p_value = (
+        1.0 if is_same else float(scipy.stats.mannwhitneyu(first, second, method="asymptotic")[1])
+    )
     return *np.exp([middle, low, high]).tolist(), p_value
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import nbinom, poisson
+import scipy
 
 from fiveobs.monitor.analytics.columns import Floats, Ints, Mask
 from fiveobs.monitor.analytics.robust import ALPHA, corrected
@@ -119,9 +119,9 @@ def _chances(counts: Ints, usual: Floats) -> Floats:
     squares = (counts - usual) ** 2 / usual
     times = _MAD_SQUARED * float(np.median(squares))  # the variance, in times of a Poisson's
     if times <= 1:
-        return np.asarray(poisson.cdf(counts, usual))
+        return np.asarray(scipy.stats.poisson.cdf(counts, usual))
     size = usual / (times - 1)
-    return np.asarray(nbinom.cdf(counts, size, size / (size + usual)))
+    return np.asarray(scipy.stats.nbinom.cdf(counts, size, size / (size + usual)))
 
 
 def _stretches(wanted: Mask, begins_s: Floats, width_s: float) -> Iterator[tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import hypergeom, norm
+import scipy
 
 from fiveobs.monitor.analytics.columns import Floats, Ints
 
@@ -27,7 +27,7 @@ def wilson(failed: int, count: int) -> Interval:
     """
     if not count:
         return Interval(0.0, 1.0)
-    z = float(norm.ppf(0.975))
+    z = float(scipy.stats.norm.ppf(0.975))
     share, more = failed / count, z * z / count
     middle = (share + more / 2) / (1 + more)
     reach = z * np.sqrt(share * (1 - share) / count + more / (4 * count)) / (1 + more)
@@ -41,5 +41,5 @@ def more_often(failed: Ints, counts: Ints, all_failed: int, all_count: int) -> F
     """
     if not all_count:
         return np.ones(len(counts))
-    found = hypergeom.sf(failed - 1, all_count, all_failed, counts)
+    found = scipy.stats.hypergeom.sf(failed - 1, all_count, all_failed, counts)
     return np.clip(np.asarray(found, dtype=np.float64), 0.0, 1.0)

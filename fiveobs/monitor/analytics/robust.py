@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from fiveobs.monitor.analytics.columns import Floats, Ints
 
@@ -100,7 +100,7 @@ def rise_of(values: Floats, least: int) -> Rise | None:
     count = len(values)
     if count < 2 * least:
         return None
-    ranks = rankdata(values)
+    ranks = scipy.stats.rankdata(values)
     centred = ranks - (count + 1) / 2
     sums = np.cumsum(centred)
     place = int(np.argmin(sums[least - 1 : count - least])) + least

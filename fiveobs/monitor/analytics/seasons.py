@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm, rankdata
+import scipy
 
 from fiveobs.monitor.analytics.columns import Floats, Ints, Mask, Runs
 from fiveobs.monitor.analytics.robust import ALPHA, corrected, grouped_median, log_of
@@ -159,11 +159,11 @@ def _chances(family: _Family, excess: Floats, counts: Ints) -> Floats:
     """How likely each slot lies so far above the rest (Wilcoxon's rank sum, as normal)."""
     known = np.isfinite(excess)
     ranks = np.zeros(len(excess))
-    ranks[known] = rankdata(excess[known])
+    ranks[known] = scipy.stats.rankdata(excess[known])
     sums = np.bincount(family.slots, weights=ranks, minlength=family.size)
     many, count = np.maximum(counts, 1), int(known.sum())
     spread = np.sqrt((count + 1) * np.maximum(count - many, 1) / (12 * many))
-    return np.asarray(norm.sf((sums / many - (count + 1) / 2) / spread))
+    return np.asarray(scipy.stats.norm.sf((sums / many - (count + 1) / 2) / spread))
 
 
 def _recurs(excess: Floats, day_of: Ints) -> bool:

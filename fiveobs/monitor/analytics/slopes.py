@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+import scipy
 
 from fiveobs.monitor.analytics.columns import Floats
 
@@ -50,8 +50,10 @@ def slope_of(strata: Sequence[tuple[Floats, Floats]]) -> Slope | None:
     every = np.sort(np.concatenate(slopes)) if slopes else np.empty(0)
     if not len(every):
         return None
-    p_value = 2 * norm.sf(max(abs(order) - 1, 0) / np.sqrt(variance)) if variance else 1.0
-    margin = norm.ppf((1 + _CONFIDENCE) / 2) * np.sqrt(variance)
+    p_value = (
+        2 * scipy.stats.norm.sf(max(abs(order) - 1, 0) / np.sqrt(variance)) if variance else 1.0
+    )
+    margin = scipy.stats.norm.ppf((1 + _CONFIDENCE) / 2) * np.sqrt(variance)
     low = int(np.floor(np.clip((len(every) - margin) / 2, 0, len(every) - 1)))
     high = int(np.ceil(np.clip((len(every) + margin) / 2, 0, len(every) - 1)))
     middle = float(np.median(every))

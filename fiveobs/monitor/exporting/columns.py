@@ -64,6 +64,10 @@ class Columns:
         """A number with a fraction."""
         return self._column("number", name, doc, expression)
 
+    def boolean(self, name: str, doc: str) -> Column:
+        """Yes or no."""
+        return self._column("boolean", name, doc, None)
+
     def json(self, name: str, doc: str, *, is_text: bool = True) -> Column:
         """JSON; of a column whose type is JSON, which is no text any more when it has been read."""
         return self._column("json", name, doc, None, None if is_text else _to_json)

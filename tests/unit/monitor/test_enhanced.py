@@ -103,6 +103,36 @@ def paged(running: Monitor, path: str, limit: int) -> list[Any]:
     raise AssertionError("there is no end of it")
 
 
+#: What the published page says can be asked, its examples with the ids of these runs.
+PUBLISHED = (
+    "enhanced-metrics/workflow-executions?workflow_id=etl",
+    "enhanced-metrics/step-executions",
+    *(
+        f"analytics/{name}/etl"
+        for name in ("bottlenecks", "resource-trends", "failure-analysis", "predictive")
+    ),
+    "logs/run-1",
+)
+
+
+@pytest.mark.parametrize("path", PUBLISHED)
+def test_what_is_published_is_answered(running: Monitor, path: str) -> None:
+    """With an object that has something in it."""
+    found = asked(running, path)
+    assert found.status == 200, found.body
+    assert isinstance(found.content, dict)
+    assert found.content
+
+
+def test_an_entry_of_a_log_has_what_is_published(running: Monitor) -> None:
+    """A level, of which there are four, and metadata."""
+    found = items(running, "logs/run-1")
+    assert {each["level"] for each in found} <= {"DEBUG", "INFO", "WARNING", "ERROR"}
+    assert {"rows": 17} in [each["metadata"] for each in found]
+    warned = items(running, "logs/run-1?log_level=WARNING")
+    assert [each["message"] for each in warned] == ["odd rows"]
+
+
 # --- executions --------------------------------------------------------------------------------
 
 
