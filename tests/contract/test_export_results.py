@@ -248,14 +248,15 @@ def test_every_result_reads_back_from_every_format(filled: Store) -> None:
     wanted = Wanted(project_key=1, to_us=round(END_S * US))
     for name in WHERE:
         table = TABLES[name]
-        rows = [row for chunk in table.chunks(filled, wanted) for row in chunk]
+        chunks = list(table.chunks(filled, wanted))
+        rows = [row for chunk in chunks for row in chunk]
         as_json = [place for place, each in enumerate(table.columns) if each.kind == "json"]
         parsed = [
             tuple(json.loads(v) if place in as_json else v for place, v in enumerate(row))
             for row in rows
         ]
         for file_format, read in READERS.items():
-            made = pieces(FORMATS[file_format](table.columns), table.chunks(filled, wanted))
+            made = pieces(FORMATS[file_format](table.columns), chunks)
             found = read(b"".join(made), table.columns)
             assert found == (parsed if file_format == "jsonl" else rows), (name, file_format)
 
