@@ -75,7 +75,8 @@ the export is made: the same numbers under the same names as the API answers, th
 its name before them. Each row names the kind of job, by `workflow_id` and `service`. Without
 `jobName` all kinds of the project are gone through, one after the other, so that the past of one is
 all that is held; a kind of which nothing ran in the period has no rows. Many runs of many kinds
-take a while: some seconds for each 100,000 runs, in which the file does not grow.
+take a while: some seconds for each 100,000 runs, in which the file does not grow. `fiveobs export`
+and `client.export` give up when nothing has come for ten minutes: ask for one kind then.
 """
 _LEFT_OUT = """
 ## What is never exported

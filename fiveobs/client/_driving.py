@@ -13,7 +13,7 @@ except ModuleNotFoundError as exc:
 
 from fiveobs.client import _problems
 from fiveobs.client._call import Call
-from fiveobs.client._exporting import Exporting
+from fiveobs.client._exporting import LONGEST_WORK_S, Exporting
 from fiveobs.client._following import LONGEST_SILENCE_S, Following
 from fiveobs.client._place import Place
 from fiveobs.client._reading import read
@@ -114,7 +114,7 @@ def export(place: Place, state: Exporting) -> dict[str, Any]:
     """What httpx is to ask for as a file."""
     return {
         **request(place, state.call),
-        "timeout": httpx.Timeout(place.timeout_s, read=LONGEST_SILENCE_S),
+        "timeout": httpx.Timeout(place.timeout_s, read=LONGEST_WORK_S),
     }
 
 

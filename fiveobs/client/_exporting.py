@@ -9,7 +9,11 @@ from urllib.parse import quote
 from fiveobs.client._call import Call
 from fiveobs.exceptions import BadInputError
 
-__all__ = ["ExportOptions", "Exporting"]
+__all__ = ["LONGEST_WORK_S", "ExportOptions", "Exporting"]
+
+#: An export that is silent for longer has gone. Results of analyses take seconds for each kind of
+#: job, and there may be many kinds of which there is nothing to say.
+LONGEST_WORK_S = 600.0
 
 
 class ExportOptions(TypedDict, total=False):

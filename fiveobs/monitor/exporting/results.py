@@ -62,16 +62,19 @@ def _columns_of(model: type[BaseModel], left_out: Iterable[str] = ()) -> tuple[C
     )
 
 
-def _fields(schema: Any, parts: Mapping[str, Any], prefix: str = "") -> Iterator[Column]:
+def _fields(
+    schema: Any, parts: Mapping[str, Any], prefix: str = "", told: str = ""
+) -> Iterator[Column]:
+    """Columns; of a part's field that says nothing of itself, what is told of the part."""
     for name, field in schema["properties"].items():
         known = next(each for each in field.get("anyOf", [field]) if each.get("type") != "null")
+        doc = field.get("description", "")
         if "$ref" in known:
             part = parts[known["$ref"].rpartition("/")[2]]
-            yield from _fields(part, parts, f"{prefix}{name}_")
+            yield from _fields(part, parts, f"{prefix}{name}_", doc or part["description"])
             continue
         kind: Kind = "time" if known.get("format") == "date-time" else _KINDS[known["type"]]
-        doc = " ".join(field.get("description", "").split())
-        yield Column(name=f"{prefix}{name}", kind=kind, doc=doc)
+        yield Column(name=f"{prefix}{name}", kind=kind, doc=" ".join((doc or told).split()))
 
 
 def _row(columns: Iterable[Column], found: BaseModel) -> Row:

@@ -23,6 +23,7 @@ from fiveobs.client import (
     NotFoundError,
     UnauthorizedError,
     UnreachableError,
+    _driving,
 )
 from fiveobs.monitor.api.exporting import Download
 from fiveobs.monitor.exporting.columns import Columns
@@ -327,6 +328,14 @@ def test_the_client_counts_what_comes(client: Client) -> None:
         with client.export("stages", format=file_format) as export:
             data = b"".join(export)
         assert (export.rows, export.size_bytes) == (expected, len(data))
+
+
+def test_an_export_may_be_silent_for_longer_than_a_stream(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results are worked out before there is a row: a stream would be taken to have gone."""
+    monkeypatch.setattr(_driving, "LONGEST_SILENCE_S", 1e-6)
+    assert b"workflow_id" in b"".join(client.export("bottlenecks"))
 
 
 def test_the_asynchronous_client_has_the_same(running: Monitor, client: Client) -> None:
