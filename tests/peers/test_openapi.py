@@ -67,7 +67,14 @@ def known(found: Tenants) -> str:
         "path.entityId": job_ids(*PLACE)[0],
     }
     lines = (f"{json.dumps(name)} = {json.dumps(value)}" for name, value in ids.items())
-    return "\n".join(["[parameters]", *lines, ""])
+    return "\n".join(["[parameters]", *lines, *_ITS_OWN, ""])
+
+
+#: The id of a rule is this one, whichever was made before: it may have been deleted.
+_ITS_OWN = (
+    *("[[operations]]", 'include-path-regex = "/rules/"'),
+    "checks.ensure_resource_availability.enabled = false",
+)
 
 
 def exceptions() -> str:
