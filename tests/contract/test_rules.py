@@ -560,6 +560,28 @@ def test_a_slow_action_keeps_its_claim(
     assert ruling.statuses() == ["done"]
 
 
+def test_what_is_to_be_tried_again_is_not_put_off_by_a_late_renewal(
+    store: Store, home: Home, ruling: Ruling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The action has failed after its lease was found to be running out."""
+    under_way: list[Any] = []
+
+    def process(firing: Firing) -> None:
+        under_way.extend(ruling.engine._under_way())
+        raise RuntimeError("not now")
+
+    register_processor("fails", process)
+    then = [{"process": {"processor": "fails"}}]
+    add_rule(store, {"name": "r", "on": "job.completed", "then": then})
+    home.say("job.completed", data=DONE)
+    ruling.work()
+    (before,) = ruling.firings()
+    assert (before.status, len(under_way)) == ("pending", 1)
+    monkeypatch.setattr(ruling.engine, "_under_way", lambda: under_way)
+    ruling.engine._renew()
+    assert ruling.firings() == [before]
+
+
 def test_one_rule_does_not_keep_the_others_waiting(
     store: Store, home: Home, ruling: Ruling
 ) -> None:

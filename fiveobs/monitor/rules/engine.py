@@ -191,7 +191,8 @@ class RuleEngine:
             for row in due:
                 if running[row.rule_key] < _MOST_OF_RULE and self._claim(connection, row, now_us):
                     running[row.rule_key] += 1
-                    taken.append(row._replace(tries=row.tries + 1))
+                    until_us = now_us + self._lease_us
+                    taken.append(row._replace(tries=row.tries + 1, next_try_at_us=until_us))
         return taken
 
     def _claim(self, connection: Any, row: FiringRow, now_us: int) -> bool:
@@ -204,16 +205,18 @@ class RuleEngine:
         return bool(done.rowcount)
 
     def _renew(self) -> None:
-        keys = [each.row.firing_id for each in self._under_way()]
-        if not keys:
+        """Put leases ahead: of what is still being done, not of what was just to be tried again."""
+        running = self._under_way()
+        if not running:
             return
         until_us = self._now_us() + self._lease_us
         with self._store.writing() as connection:
-            connection.execute(
-                update(firings)
-                .where(firings.c.firing_id.in_(keys), _IS_PENDING)
-                .values(next_try_at_us=until_us)
-            )
+            renewed = [each for each in running if _is_renewed(connection, each.row, until_us)]
+        with self._lock:
+            for each in renewed:
+                if each.row.firing_id in self._running:
+                    row = each.row._replace(next_try_at_us=until_us)
+                    self._running[row.firing_id] = each._replace(row=row)
 
     def _tell_left(self) -> None:
         """Record what has ended and was not recorded: planned so, or left by a killed monitor."""
@@ -356,6 +359,16 @@ class RuleEngine:
 
 
 _IS_PENDING = firings.c.status == PENDING
+
+
+def _is_renewed(connection: Any, row: FiringRow, until_us: int) -> bool:
+    """Whether a lease was still held, and is put ahead."""
+    held = (firings.c.firing_id == row.firing_id) & _IS_PENDING
+    held &= firings.c.next_try_at_us == row.next_try_at_us
+    done = connection.execute(update(firings).where(held).values(next_try_at_us=until_us))
+    return bool(done.rowcount)
+
+
 #: What ends when it is planned.
 _PLANNED = (LOOP, LIMITED, LATE)
 
