@@ -176,13 +176,19 @@ class Transaction:
     def __init__(self, job: Job) -> None:
         self._scope = sentry_sdk.new_scope()
         self._scope.__enter__()
-        self._transaction = _start_transaction(job).__enter__()
+        try:
+            self._transaction = _start_transaction(job).__enter__()
+        except BaseException:
+            self._scope.__exit__(None, None, None)
+            raise
 
     def end(self, status: str) -> None:
-        """Send it."""
-        self._transaction.set_status(status)
-        self._transaction.__exit__(None, None, None)
-        self._scope.__exit__(None, None, None)
+        """Send it; the scope ends whatever the application's client makes of it."""
+        try:
+            self._transaction.set_status(status)
+            self._transaction.__exit__(None, None, None)
+        finally:
+            self._scope.__exit__(None, None, None)
 
 
 def _start_transaction(job: Job) -> Any:

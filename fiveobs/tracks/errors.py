@@ -106,15 +106,23 @@ class ErrorsTrack:
     def on_job_closing(
         self, job: Job, error: BaseException | None, data: Mapping[str, Any]
     ) -> None:
-        """Send the error, and end what was begun."""
-        if job.status is JobStatus.FAILED and error is not None and _is_active():
-            job.sentry_event_id = self._capture(job, error)
-        if self._transactions:
+        """Send the error, and end what was begun, whatever the application's client makes of it."""
+        try:
+            if job.status is JobStatus.FAILED and error is not None and _is_active():
+                job.sentry_event_id = self._capture(job, error)
+        finally:
+            if self._transactions or self._check_ins:
+                self._end(job, error, data["duration_s"])
+
+    def _end(self, job: Job, error: BaseException | None, duration_s: float) -> None:
+        """End the transaction, then the check-in."""
+        try:
             transaction = self._transactions.pop(job.span_id, None)
             if transaction is not None:
                 transaction.end("ok" if error is None else "internal_error")
-        if self._check_ins:
-            self._check_out(job, data["duration_s"])
+        finally:
+            if self._check_ins:
+                self._check_out(job, duration_s)
 
     def capture_lost(self, fields: Mapping[str, Any], context: Mapping[str, Any]) -> str | None:
         """Send that a job of another process is lost; the event's id, ``None`` if it is not sent.

@@ -331,11 +331,12 @@ def test_the_applications_client_gets_the_errors(sentry: Any) -> None:
     ],
 )
 def test_a_sentry_client_that_raises_does_not_reach_the_job(sentry: Any, options: Any) -> None:
-    """What the application's ``before_send`` or transport raises ends with the report."""
+    """What ``before_send`` or transport raises ends with the report, and leaves nothing open."""
     sentry(**options)
     with capture(sentry_sample_rate=1.0) as captured:
         assert_unharmed(captured)
         assert captured.spans
+        assert sentry_sdk.get_current_span() is None
 
 
 # --- what callers pass ---
