@@ -27,7 +27,7 @@ _KINDS = (
     _Kind("credentials", (" 401", " 403", "unauthenticated", "permission_denied", "shared key")),
     _Kind("grpc port", ("looks like a grpc port",)),
     _Kind("http port", ("looks like an http port",)),
-    _Kind("http input", ("answered in http;", "not the forward protocol")),
+    _Kind("http input", ("answered in http;", "not the forward", "sent something else")),
     _Kind("tls", ("looks like a port that wants", "certificate", "tls", "ssl", "without tls")),
     _Kind("quota", (" 429", " 402", "resource_exhausted", "rate limit")),
     _Kind("path", (" 404", " 405", "unimplemented", "not in otlp")),
