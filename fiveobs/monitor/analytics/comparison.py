@@ -17,6 +17,7 @@ import numpy as np
 import scipy
 
 from fiveobs.monitor.analytics.columns import Floats, Runs, Steps
+from fiveobs.monitor.analytics.rates import Z
 from fiveobs.monitor.analytics.throughput import success_rate
 
 __all__ = [
@@ -36,8 +37,6 @@ Verdict: TypeAlias = Literal["better", "worse", "alike"]
 #: Values on each side with fewer of which nothing is said; the newest that are looked at: the
 #: ratios of all pairs are many.
 MIN_VALUES, MOST_VALUES = 8, 500
-#: Two-sided, 5 in 100.
-_Z = 1.959963984540054
 #: A ratio nearer to 1 than this is none that matters, however sure it is; so with a difference of
 #: failures of that much.
 _LEAST_RATIO, _LEAST_DIFFERENCE = 1.05, 0.01
@@ -169,7 +168,7 @@ def _estimated(first: Floats, second: Floats) -> tuple[float, float, float, floa
     first, second = first[-MOST_VALUES:], second[-MOST_VALUES:]
     pairs = np.sort((second[:, None] - first[None, :]).ravel())
     n, m = first.size, second.size
-    outside = n * m / 2 - _Z * math.sqrt(n * m * (n + m + 1) / 12)
+    outside = n * m / 2 - Z * math.sqrt(n * m * (n + m + 1) / 12)
     place = min(max(math.floor(outside), 0), pairs.size // 2)
     low, middle, high = pairs[place], np.median(pairs), pairs[pairs.size - 1 - place]
     is_same = bool(first.min() == second.max() and first.max() == second.min())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,10 @@ import scipy
 
 from fiveobs.monitor.analytics.columns import Floats, Ints
 
-__all__ = ["Interval", "more_often", "wilson"]
+__all__ = ["Interval", "Z", "more_often", "wilson"]
+
+#: Of a normal distribution, 95% is within so many standard deviations.
+Z = 1.959963984540054
 
 
 class Interval(NamedTuple):
@@ -19,7 +23,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(failed: int, count: int) -> Interval:
+def wilson(hits: int, count: int) -> Interval:
     """The interval of a share; from 0 to 1 of nothing.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927):
@@ -27,11 +31,11 @@ def wilson(failed: int, count: int) -> Interval:
     """
     if not count:
         return Interval(0.0, 1.0)
-    z = float(scipy.stats.norm.ppf(0.975))
-    share, more = failed / count, z * z / count
+    share, more = float(hits / count), Z * Z / count
     middle = (share + more / 2) / (1 + more)
-    reach = z * np.sqrt(share * (1 - share) / count + more / (4 * count)) / (1 + more)
-    return Interval(float(max(middle - reach, 0.0)), float(min(middle + reach, 1.0)))
+    reach = Z * math.sqrt(share * (1 - share) / count + more / (4 * count)) / (1 + more)
+    low = max(middle - reach, 0.0) if hits else 0.0
+    return Interval(low, min(middle + reach, 1.0) if hits < count else 1.0)
 
 
 def more_often(failed: Ints, counts: Ints, all_failed: int, all_count: int) -> Floats:

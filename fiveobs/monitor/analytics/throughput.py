@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from fiveobs.monitor.analytics.columns import Floats, Ints, Mask, Runs
+from fiveobs.monitor.analytics.rates import wilson
 from fiveobs.monitor.tracking.trends import direction
 
 __all__ = [
@@ -22,8 +23,6 @@ __all__ = [
     "throughput",
 ]
 
-#: Two-sided, 5 in 100.
-_Z = 1.959963984540054
 _HOUR_S = 3_600.0
 #: No run that is not over.
 NONE_OPEN: Floats = np.empty(0)
@@ -157,19 +156,12 @@ def arrivals_s(runs: Runs, open_arrived_s: Floats = NONE_OPEN) -> Floats:
 
 
 def success_rate(completed: int, failed: int) -> Rate | None:
-    """The share that completed, with Wilson's interval; ``None`` of none.
-
-    Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
-    """
+    """The share that completed, with Wilson's interval; ``None`` of none."""
     runs = completed + failed
     if not runs:
         return None
-    share, z2 = completed / runs, _Z**2 / runs
-    middle = (share + z2 / 2) / (1 + z2)
-    half = _Z * math.sqrt(share * (1 - share) / runs + z2 / (4 * runs)) / (1 + z2)
-    low = 0.0 if not completed else max(middle - half, 0.0)
-    high = 1.0 if not failed else min(middle + half, 1.0)
-    return Rate(value=share, low=low, high=high, runs=runs)
+    low, high = wilson(completed, runs)
+    return Rate(value=completed / runs, low=low, high=high, runs=runs)
 
 
 def _counts(places: Ints, which: Mask, count: int) -> list[int]:

@@ -1,8 +1,7 @@
 """What a report says of runs: pure functions of columns; nothing here reads a store or a clock.
 
-Sources: E. B. Wilson, "Probable inference, the law of succession, and statistical inference" (1927)
-for the interval of a rate; W. J. Conover, "Practical Nonparametric Statistics", 3.2, for that of a
-median, from order statistics.
+Source: W. J. Conover, "Practical Nonparametric Statistics", 3.2, for the interval of a median, from
+order statistics.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from collections.abc import Collection
 import numpy as np
 
 from fiveobs.monitor.analytics.columns import Floats, Runs, Steps
+from fiveobs.monitor.analytics.rates import Z
+from fiveobs.monitor.analytics.throughput import success_rate
 from fiveobs.monitor.report.models import (
     Change,
     FailureGroup,
@@ -24,8 +25,6 @@ from fiveobs.monitor.tracking.human import US, Number, as_time, number
 
 __all__ = ["changes_of", "failures_of", "figures_of", "steps_of", "trend_of"]
 
-#: Of a normal distribution, 95% is within so many standard deviations.
-_Z = 1.959964
 #: Fewer values say nothing of where their median is.
 _FEWEST = 6
 _MOST_FAILURES, _MOST_STEPS = 20, 30
@@ -35,7 +34,7 @@ _MOST_CHARS = 300
 def figures_of(runs: Runs) -> PeriodFigures:
     """How some runs went."""
     completed, failed = int(runs.is_completed.sum()), int(runs.is_failed.sum())
-    low, high = _rate_interval(completed, completed + failed)
+    rate = success_rate(completed, failed)
     took = _known(runs.duration_s[runs.is_completed])
     waited = _known(runs.queue_wait_s)
     return PeriodFigures(
@@ -43,9 +42,9 @@ def figures_of(runs: Runs) -> PeriodFigures:
         completed=completed,
         failed=failed,
         ended_otherwise=len(runs) - completed - failed,
-        success_rate=_share(completed, completed + failed),
-        success_rate_low=number(low, 4),
-        success_rate_high=number(high, 4),
+        success_rate=None if rate is None else number(rate.value, 4),
+        success_rate_low=None if rate is None else number(rate.low, 4),
+        success_rate_high=None if rate is None else number(rate.high, 4),
         duration_median_seconds=_quantile(took, 0.5),
         duration_p90_seconds=_quantile(took, 0.9),
         queue_wait_median_seconds=_quantile(waited, 0.5),
@@ -148,12 +147,14 @@ def changes_of(now: Runs, before: Runs) -> list[Change]:
 
 
 def _rate_change(now: Runs, before: Runs) -> Change | None:
-    counts = [(int(each.is_completed.sum()), int(each.is_failed.sum())) for each in (now, before)]
-    if any(completed + failed == 0 for completed, failed in counts):
+    one, other = (
+        success_rate(int(each.is_completed.sum()), int(each.is_failed.sum()))
+        for each in (now, before)
+    )
+    if one is None or other is None:
         return None
-    rates = [completed / (completed + failed) for completed, failed in counts]
-    intervals = [_rate_interval(completed, completed + failed) for completed, failed in counts]
-    return _change("successRate", 4, (rates[1], rates[0]), _are_apart(*intervals))
+    is_notable = _are_apart((one.low, one.high), (other.low, other.high))
+    return _change("successRate", 4, (other.value, one.value), is_notable)
 
 
 def _median_change(figure: str, now: Floats, before: Floats) -> Change | None:
@@ -181,20 +182,10 @@ def _are_apart(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one[1] < other[0] or other[1] < one[0]
 
 
-def _rate_interval(hits: int, count: int) -> tuple[float, float]:
-    """Wilson's interval of a rate, 95%; without a count it may be anything, which is NaN."""
-    if count == 0:
-        return math.nan, math.nan
-    rate, z2 = hits / count, _Z * _Z
-    middle = (rate + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z / (1 + z2 / count) * math.sqrt(rate * (1 - rate) / count + z2 / (4 * count * count))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
-
-
 def _median_interval(values: Floats) -> tuple[float, float]:
     """Of at least `_FEWEST` values: two of them between which the median is, 95%."""
     ordered, count = np.sort(values), len(values)
-    half = _Z * math.sqrt(count) / 2
+    half = Z * math.sqrt(count) / 2
     low = max(math.floor(count / 2 - half), 0)
     high = min(math.ceil(count / 2 + half), count - 1)
     return float(ordered[low]), float(ordered[high])
