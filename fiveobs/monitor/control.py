@@ -23,6 +23,7 @@ from fiveobs._control import Action, Run
 from fiveobs.journal.segments import segment_files
 from fiveobs.monitor.coordination.desiring import note_asked
 from fiveobs.monitor.store import auditing
+from fiveobs.monitor.store.coordinating import JOB, Place, try_again
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import attempts, audit, jobs, kinds, projects, workers
 
@@ -347,6 +348,8 @@ class Control:
                     if each.audit_key in failures:
                         why = {**each.details, "why": str(failures[each.audit_key])}
                         _settle_row(connection, each.audit_key, NOT_WRITTEN, details=why)
+                        place = Place(who.project_key, JOB, each.asked.job_id)
+                        try_again(connection, place)
         return failures
 
     # --- many jobs ---------------------------------------------------------------------------

@@ -621,6 +621,49 @@ def test_it_is_not_asked_again_at_once(house: House) -> None:
     assert house.reconciler.asked == 2
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_run_that_somebody_asked_is_not_asked_again_at_once(
+    house: House, *, is_known: bool
+) -> None:
+    """It has followed, and what it says of that is on its way."""
+    worker = house.worker()
+    worker.job("7", "job.started")
+    if is_known:
+        house.look()
+    else:
+        house.take()
+    house.control.ask(house.who, "7", "stop", "enough")
+    _control.clear(house.home, Run("7"))
+    house.settle(0.5)
+    house.settle(0.4)
+    worker.job("7", "job.stopped", data={"status": "stopped"})
+    house.settle(3.0)
+    assert [(row.actor, row.reason) for row in audit_rows(house.store, 1, limit=9)] == [
+        (house.who.name, "enough")
+    ]
+    assert house.reconciler.asked == 0
+
+
+def test_a_run_that_could_not_be_asked_is_asked_later(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asked was told that it could not be written; what they want stays."""
+    worker = house.worker()
+    worker.job("7", "job.started")
+    house.look()
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise OSError(28, "no space left")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(_control, "request", fail)
+        with pytest.raises(OSError, match="no space"):
+            house.control.ask(house.who, "7", "pause")
+        house.reconciler.step()
+    house.settle(2.0)
+    assert asked(house) == ("pause", False)
+
+
 def test_a_request_that_cannot_be_written_is_tried_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

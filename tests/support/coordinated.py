@@ -91,12 +91,16 @@ class House:
         self._pid += 1
         return Worker(self, worker_id, service, self._pid)
 
-    def look(self, after_s: float = 1.0) -> int:
-        """Take in what was said, wait, and observe; how many changes that were."""
+    def take(self) -> None:
+        """Take in what was said, without anybody observing it."""
         # One that begins anew looks at every file at once.
         taking = Taking(self.store, self.home)
         taking.all()
         assert taking.reports == []
+
+    def look(self, after_s: float = 1.0) -> int:
+        """Take in what was said, wait, and observe; how many changes that were."""
+        self.take()
         self.at_s += after_s
         return self.projector.step()
 

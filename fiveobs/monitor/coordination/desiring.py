@@ -16,11 +16,22 @@ from fiveobs.monitor.store.coordinating import JOB, Changes, EntityRow, Place
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["ACTIONS", "NOTHING_DESIRED", "STATUSES", "desired_status", "is_done", "note_asked"]
+__all__ = [
+    "ACTIONS",
+    "FIRST_PAUSE_S",
+    "NOTHING_DESIRED",
+    "STATUSES",
+    "desired_status",
+    "is_done",
+    "note_asked",
+]
 
+_US = 1_000_000
 #: What may be desired of a job, and what is asked of it for that.
 ACTIONS: Mapping[str, str] = {"running": "resume", "paused": "pause", "stopped": "stop"}
 STATUSES: Mapping[str, str] = {action: status for status, action in ACTIONS.items()}
+#: A job that was asked has this long to follow before it is asked again, the first time.
+FIRST_PAUSE_S = 1.0
 #: Ends that are as good as a stop. Others come of the worker's end, not of the job's.
 _STOPPED = ("stopped", "failed", "cancelled")
 #: The columns where nothing is desired.
@@ -65,6 +76,8 @@ def note_asked(
 ) -> None:
     """Have what was asked of jobs be what is desired of them.
 
+    They were asked in the version that comes of it, so nobody asks them once more in that one.
+
     Args:
         connection: A transaction that writes.
         project_key: Whose they are.
@@ -81,8 +94,9 @@ def note_asked(
     rows = changes.get_all(places)
     said = {"desired": text, "desired_by": by, "desired_reason": reason or None}
     values = {**NOTHING_DESIRED, **said, "desired_at_us": now_us}
+    values["next_try_at_us"] = now_us + round(FIRST_PAUSE_S * _US)
     changes.put_all(
-        (place, row, values)
+        (place, row, {**values, "tried_version": 1 if row is None else row.version + 1})
         for place in places
         if (row := rows.get(place)) is None or desired_status(row) != status
     )

@@ -21,7 +21,7 @@ import orjson
 from fiveobs import _control
 from fiveobs._control import Run
 from fiveobs.monitor.control import TURN, Control, RefusedError, Requester, UnknownJobError
-from fiveobs.monitor.coordination.desiring import ACTIONS, desired_status, is_done
+from fiveobs.monitor.coordination.desiring import ACTIONS, FIRST_PAUSE_S, desired_status, is_done
 from fiveobs.monitor.coordination.observing import OPEN
 from fiveobs.monitor.store import auditing, coordinating
 from fiveobs.monitor.store.auditing import MONITOR
@@ -33,9 +33,9 @@ __all__ = ["Reconciler"]
 _US = 1_000_000
 #: Jobs that are read at once.
 _MOST_AT_ONCE = 500
-#: How often it is asked in vain before it is given up, and the pauses between, in seconds.
+#: How often it is asked in vain before it is given up, and the longest pause between.
 _MOST_TRIES = 5
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_LONGEST_PAUSE_S = 60.0
 #: How often requests that stand are looked through for those that nobody wants any more.
 _LIFT_S = 2.0
 #: In the audit trail.
@@ -165,7 +165,7 @@ class Reconciler:
         """Ask the present run, unless that was done; whether nothing more is to be done."""
         row, now_us = job.row, round(self._now() * _US)
         if row.tried_version == row.version:
-            return True
+            return False  # it was asked, or is being asked right now
         if row.next_try_at_us is not None and now_us < row.next_try_at_us:
             return False
         if (why := _hopeless(row, state)) is not None:
@@ -184,15 +184,11 @@ class Reconciler:
             self._control.ask(who, job.row.entity_id, action, _why(job.row, state))
         except (RefusedError, UnknownJobError):
             return  # it is in another state by now: there will be another version
-        except OSError:
-            with self._store.writing() as connection:
-                coordinating.try_again(connection, job.row.entity_key)
-            raise
         self.asked += 1
 
     def _claim(self, row: EntityRow, now_us: int) -> bool:
         """Take this try upon us; whether nobody else has, and all is still as it was."""
-        pause_s = min(_FIRST_PAUSE_S * 2.0**row.tries, _LONGEST_PAUSE_S)
+        pause_s = min(FIRST_PAUSE_S * 2.0**row.tries, _LONGEST_PAUSE_S)
         with self._store.writing() as connection:
             changes = Changes(connection, now_us)
             present = changes.get(row.place)

@@ -364,9 +364,9 @@ def settle_tries(connection: Connection, entity_keys: Sequence[int]) -> None:
     connection.execute(update(entities).where(which).values(tries=0, next_try_at_us=None))
 
 
-def try_again(connection: Connection, entity_key: int) -> None:
-    """Have this version be acted on once more: it could not be."""
-    which = entities.c.entity_key == entity_key
+def try_again(connection: Connection, place: Place) -> None:
+    """Have its present version be acted on once more: it could not be."""
+    which = and_(*(entities.c[name] == value for name, value in place._asdict().items()))
     connection.execute(update(entities).where(which).values(tried_version=0))
 
 
