@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["page_of"]
 
 _FIGURES = {
-    "successRate": "Success rate",
+    "failureRate": "Share of failures",
     "durationMedianSeconds": "Median duration",
     "queueWaitMedianSeconds": "Median wait",
 }
@@ -42,7 +42,6 @@ def page_of(report: ReportAnswer) -> str:
         "figure": lambda change: _FIGURES.get(change.figure, change.figure),
         "difference": _difference,
         "change_value": _change_value,
-        "is_worse": _is_worse,
     }
     template = files("fiveobs.cli").joinpath("report.html.jinja").read_text(encoding="utf-8")
     plots = Plots(report.trend_step_seconds)
@@ -81,16 +80,11 @@ def _moment(value: datetime) -> Markup:
 
 
 def _change_value(value: float, change: Change) -> Markup:
-    return _percent(value) if change.figure == "successRate" else _duration(value)
+    return _percent(value) if change.figure == "failureRate" else _duration(value)
 
 
 def _difference(change: Change) -> Markup:
     sign = "+" if change.difference > 0 else "−" if change.difference < 0 else "±"  # noqa: RUF001
     size = abs(change.difference)
-    text = f"{100 * size:.1f} points" if change.figure == "successRate" else span_text(size)
+    text = f"{100 * size:.1f} points" if change.figure == "failureRate" else span_text(size)
     return _value(change.difference, escape(f"{sign}{text}"))
-
-
-def _is_worse(change: Change) -> bool:
-    """Whether the change is for the worse: less success, or longer times."""
-    return change.difference < 0 if change.figure == "successRate" else change.difference > 0

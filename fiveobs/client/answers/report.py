@@ -50,12 +50,15 @@ class PeriodFigures(Answer):
 class Change(Answer):
     """A figure, compared with that of the period before."""
 
+    #: The share of runs that failed, from 0 to 1, or seconds: less is better in any case.
     figure: str
     before: float
     now: float
     difference: float
-    #: More than chance: the 95% intervals of the two are apart.
-    is_notable: bool
+    #: Alike if the difference may be chance, or is too little to matter; null for too few runs.
+    verdict: str | None
+    #: What the verdict goes by.
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +90,16 @@ class StepFigures(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class FailureGroup(Answer):
-    """Runs that failed with the same type of error."""
+    """Runs that failed with the same error: type and message, without what differs by case."""
 
-    #: Empty where none was told.
+    #: That of the failure analysis, the same in every report.
+    group_id: str
+    #: How the run ended where none was told: `lost`, say.
     error_type: str
     runs: int
     #: Of the runs that failed: 0 to 1.
     share: float
-    #: When the first of them ended.
+    #: When the first of them began.
     first_at: datetime
     last_at: datetime
     #: Of the last of them.

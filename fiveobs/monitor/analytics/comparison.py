@@ -21,6 +21,7 @@ from fiveobs.monitor.analytics.rates import Z
 from fiveobs.monitor.analytics.throughput import success_rate
 
 __all__ = [
+    "LEAST_S",
     "Comparison",
     "FailureDifference",
     "Ratio",
@@ -41,7 +42,7 @@ MIN_VALUES, MOST_VALUES = 8, 500
 #: failures of that much.
 _LEAST_RATIO, _LEAST_DIFFERENCE = 1.05, 0.01
 #: What is less counts as that much: seconds, and bytes.
-_LEAST_S, _LEAST_BYTES = 0.001, 1.0
+LEAST_S, LEAST_BYTES = 0.001, 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,13 +116,13 @@ class Comparison:
 def compare(before: Side, after: Side) -> Comparison:
     """Compare two sides; durations, CPU and memory are those of completed runs."""
     done = [each.runs.where(each.runs.is_completed) for each in (before, after)]
-    duration = ratio(done[0].duration_s, done[1].duration_s, _LEAST_S)
+    duration = ratio(done[0].duration_s, done[1].duration_s, LEAST_S)
     failures = failure_difference(*_ends(before.runs), *_ends(after.runs))
     return Comparison(
         duration=duration,
-        queue_wait=ratio(before.runs.queue_wait_s, after.runs.queue_wait_s, _LEAST_S),
-        cpu=ratio(done[0].cpu_s, done[1].cpu_s, _LEAST_S),
-        memory=ratio(_most_memory(before), _most_memory(after), _LEAST_BYTES),
+        queue_wait=ratio(before.runs.queue_wait_s, after.runs.queue_wait_s, LEAST_S),
+        cpu=ratio(done[0].cpu_s, done[1].cpu_s, LEAST_S),
+        memory=ratio(_most_memory(before), _most_memory(after), LEAST_BYTES),
         failures=failures,
         steps=tuple(
             _step(name, before.steps, after.steps)
@@ -254,7 +255,7 @@ def _step(name: str, before: Steps, after: Steps) -> StepComparison:
     ]
     return StepComparison(
         step=name,
-        duration=ratio(done[0].duration_s, done[1].duration_s, _LEAST_S),
-        memory=ratio(done[0].memory_bytes, done[1].memory_bytes, _LEAST_BYTES),
+        duration=ratio(done[0].duration_s, done[1].duration_s, LEAST_S),
+        memory=ratio(done[0].memory_bytes, done[1].memory_bytes, LEAST_BYTES),
         failures=failure_difference(*ends[0], *ends[1]),
     )

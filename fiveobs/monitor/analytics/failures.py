@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "FailureRate",
     "Suspect",
     "analyse_failures",
+    "error_groups",
 ]
 
 #: What failures are counted by.
@@ -151,7 +153,7 @@ def analyse_failures(runs: Runs, steps: Steps) -> FailureAnalysis:
     return FailureAnalysis(
         run_count=len(over),
         failed_count=int(over.is_failed.sum()),
-        groups=tuple(_groups(over.where(over.is_failed))),
+        groups=tuple(islice(error_groups(over.where(over.is_failed)), _MOST_GROUPS)),
         rates=tuple(rate for name in DIMENSIONS for rate in tables[name].rates(name)),
         suspects=tuple(_suspects(over, {name: tables[name] for name in _SUSPECTED})),
         onset=_onset(over),
@@ -172,7 +174,12 @@ def _of_steps(steps: Steps) -> _Table:
 # --- errors ------------------------------------------------------------------------------------
 
 
-def _groups(failed: Runs) -> Iterator[ErrorGroup]:
+def error_groups(failed: Runs) -> Iterator[ErrorGroup]:
+    """Failures by what error they are, the most frequent first; one without a type has its status.
+
+    Args:
+        failed: Runs that failed, in the order of time.
+    """
     kinds = [
         error or status for error, status in zip(failed.error_type, failed.status, strict=True)
     ]
@@ -184,7 +191,7 @@ def _groups(failed: Runs) -> Iterator[ErrorGroup]:
             name = seen[pair] = fingerprint(*pair)
         places.setdefault((name, pair[0]), []).append(place)
     ordered = sorted(places.items(), key=lambda each: (-len(each[1]), each[0]))
-    for (name, kind), members in ordered[:_MOST_GROUPS]:
+    for (name, kind), members in ordered:
         jobs = dict.fromkeys(failed.job_id[place] for place in reversed(members[-_MOST_JOBS:]))
         yield ErrorGroup(
             group_id=sha256(name.encode()).hexdigest()[:16],

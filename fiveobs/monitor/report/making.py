@@ -163,13 +163,15 @@ def _of_kind(kind: _Kind, runs: Runs, earlier: Runs, steps: Steps, trend: _Trend
         changes=changes_of(runs, earlier),
         trend=trend_of(runs, *trend),
         steps=steps_of(steps),
-        failures=failures_of(runs, set(earlier.error_type[earlier.is_failed])),
+        failures=failures_of(runs, earlier),
     )
 
 
 def _joined(parts: list[Runs]) -> Runs:
+    """All of them, in the order of time."""
     columns = {
         each.name: np.concatenate([getattr(part, each.name) for part in parts])
         for each in fields(Runs)
     }
-    return Runs(**columns)
+    found = Runs(**columns)
+    return found.where(np.argsort(found.started_at_s, kind="stable"))

@@ -67,15 +67,17 @@ class StepFigures(Model):
 
 
 class FailureGroup(Model):
-    """Runs that failed with the same type of error."""
+    """Runs that failed with the same error: type and message, without what differs by case."""
 
+    group_id: str
+    """That of the failure analysis, the same in every report."""
     error_type: str
-    """Empty where none was told."""
+    """How the run ended where none was told: `lost`, say."""
     runs: int
     share: Number
     """Of the runs that failed: 0 to 1."""
     first_at: Time
-    """When the first of them ended."""
+    """When the first of them began."""
     last_at: Time
     message: str
     """Of the last of them."""
@@ -88,12 +90,15 @@ class FailureGroup(Model):
 class Change(Model):
     """A figure, compared with that of the period before."""
 
-    figure: Literal["successRate", "durationMedianSeconds", "queueWaitMedianSeconds"]
+    figure: Literal["failureRate", "durationMedianSeconds", "queueWaitMedianSeconds"]
+    """The share of runs that failed, from 0 to 1, or seconds: less is better in any case."""
     before: Number
     now: Number
     difference: Number
-    is_notable: bool
-    """More than chance: the 95% intervals of the two are apart."""
+    verdict: Literal["better", "worse", "alike"] | None
+    """Alike if the difference may be chance, or is too little to matter; null for too few runs."""
+    reason: str
+    """What the verdict goes by."""
 
 
 class KindReport(Model):

@@ -1,18 +1,23 @@
 """What a report says of runs: pure functions of columns; nothing here reads a store or a clock.
 
-Source: W. J. Conover, "Practical Nonparametric Statistics", 3.2, for the interval of a median, from
-order statistics.
+Errors are grouped and periods compared by the analytics, so that both say the same.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection
+from itertools import islice
 
 import numpy as np
 
 from fiveobs.monitor.analytics.columns import Floats, Runs, Steps
-from fiveobs.monitor.analytics.rates import Z
+from fiveobs.monitor.analytics.comparison import (
+    LEAST_S,
+    FailureDifference,
+    Ratio,
+    failure_difference,
+    ratio,
+)
+from fiveobs.monitor.analytics.failures import error_groups
 from fiveobs.monitor.analytics.throughput import success_rate
 from fiveobs.monitor.report.models import (
     Change,
@@ -25,8 +30,6 @@ from fiveobs.monitor.tracking.human import US, Number, as_time, number
 
 __all__ = ["changes_of", "failures_of", "figures_of", "steps_of", "trend_of"]
 
-#: Fewer values say nothing of where their median is.
-_FEWEST = 6
 _MOST_FAILURES, _MOST_STEPS = 20, 30
 _MOST_CHARS = 300
 
@@ -100,95 +103,54 @@ def steps_of(steps: Steps) -> list[StepFigures]:
     return found[:_MOST_STEPS]
 
 
-def failures_of(runs: Runs, known: Collection[str]) -> list[FailureGroup]:
-    """The failures among some runs by type of error, the most frequent first.
+def failures_of(runs: Runs, before: Runs) -> list[FailureGroup]:
+    """The failures among some runs by what error they are, the most frequent first.
 
     Args:
         runs: The runs.
-        known: The types of error of the period before.
+        before: Those of the period before.
     """
-    failed = runs.where(runs.is_failed)
-    found = []
-    for error_type in sorted(set(failed.error_type)):
-        part = failed.where(failed.error_type == error_type)
-        last = int(np.argmax(part.ended_at_s))
-        found.append(
-            FailureGroup(
-                error_type=error_type,
-                runs=len(part),
-                share=_share(len(part), len(failed)) or 0,
-                first_at=_time(float(part.ended_at_s.min())),
-                last_at=_time(float(part.ended_at_s[last])),
-                message=part.error_message[last][:_MOST_CHARS],
-                job_id=part.job_id[last],
-                is_new=error_type not in known,
-            )
+    known = {group.group_id for group in error_groups(before.where(before.is_failed))}
+    return [
+        FailureGroup(
+            group_id=group.group_id,
+            error_type=group.error_type,
+            runs=group.count,
+            share=number(group.share, 4) or 0,
+            first_at=_time(group.first_seen_at_s),
+            last_at=_time(group.last_seen_at_s),
+            message=group.message[:_MOST_CHARS],
+            job_id=group.job_ids[0],
+            is_new=group.group_id not in known,
         )
-    found.sort(key=lambda group: (-group.runs, group.error_type))
-    return found[:_MOST_FAILURES]
+        for group in islice(error_groups(runs.where(runs.is_failed)), _MOST_FAILURES)
+    ]
 
 
 def changes_of(now: Runs, before: Runs) -> list[Change]:
-    """The figures that both periods have, compared."""
-    found = [_rate_change(now, before)]
-    found.append(
-        _median_change(
-            "durationMedianSeconds",
-            _known(now.duration_s[now.is_completed]),
-            _known(before.duration_s[before.is_completed]),
-        )
-    )
-    found.append(
-        _median_change(
-            "queueWaitMedianSeconds", _known(now.queue_wait_s), _known(before.queue_wait_s)
-        )
+    """The figures that both periods have, compared as two periods are by the analytics."""
+    first, second = (each.duration_s[each.is_completed] for each in (before, now))
+    ends = [(int(each.is_completed.sum()), int(each.is_failed.sum())) for each in (before, now)]
+    found = (
+        _change("failureRate", 4, failure_difference(*ends[0], *ends[1])),
+        _change("durationMedianSeconds", 3, ratio(first, second, LEAST_S)),
+        _change("queueWaitMedianSeconds", 3, ratio(before.queue_wait_s, now.queue_wait_s, LEAST_S)),
     )
     return [each for each in found if each is not None]
 
 
-def _rate_change(now: Runs, before: Runs) -> Change | None:
-    one, other = (
-        success_rate(int(each.is_completed.sum()), int(each.is_failed.sum()))
-        for each in (now, before)
-    )
-    if one is None or other is None:
+def _change(figure: str, digits: int, found: Ratio | FailureDifference) -> Change | None:
+    if found.before is None or found.after is None:
         return None
-    is_notable = _are_apart((one.low, one.high), (other.low, other.high))
-    return _change("successRate", 4, (other.value, one.value), is_notable)
-
-
-def _median_change(figure: str, now: Floats, before: Floats) -> Change | None:
-    if not len(now) or not len(before):
-        return None
-    is_known = min(len(now), len(before)) >= _FEWEST
-    is_notable = is_known and _are_apart(_median_interval(now), _median_interval(before))
-    medians = (float(np.median(before)), float(np.median(now)))
-    return _change(figure, 3, medians, is_notable)
-
-
-def _change(figure: str, digits: int, values: tuple[float, float], is_notable: bool) -> Change:
-    before, now = (number(each, digits) or 0 for each in values)
-    difference = number(now - before, digits) or 0
+    before, now = (number(each, digits) or 0 for each in (found.before, found.after))
     return Change(
         figure=figure,  # type: ignore[arg-type]
         before=before,
         now=now,
-        difference=difference,
-        is_notable=is_notable,
+        difference=number(now - before, digits) or 0,
+        verdict=found.verdict,
+        reason=found.reason,
     )
-
-
-def _are_apart(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one[1] < other[0] or other[1] < one[0]
-
-
-def _median_interval(values: Floats) -> tuple[float, float]:
-    """Of at least `_FEWEST` values: two of them between which the median is, 95%."""
-    ordered, count = np.sort(values), len(values)
-    half = Z * math.sqrt(count) / 2
-    low = max(math.floor(count / 2 - half), 0)
-    high = min(math.ceil(count / 2 + half), count - 1)
-    return float(ordered[low]), float(ordered[high])
 
 
 def _known(values: Floats) -> Floats:

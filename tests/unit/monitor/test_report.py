@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from fiveobs.monitor.analytics.columns import PastRunRow, PastStepRow, Runs, Steps
+from fiveobs.monitor.analytics.failures import analyse_failures
 from fiveobs.monitor.report import making
 from fiveobs.monitor.report.making import Asked, make_report
 from fiveobs.monitor.report.models import ReportAnswer
@@ -78,7 +79,7 @@ def test_no_runs_have_no_figures() -> None:
     counts = {"runs", "completed", "failed", "endedOtherwise"}
     assert {name for name, value in found.items() if value == 0} == counts
     assert all(value is None for name, value in found.items() if name not in counts)
-    assert steps_of(Steps.of([], Runs.of([]))) == failures_of(Runs.of([]), ()) == []
+    assert steps_of(Steps.of([], Runs.of([]))) == failures_of(Runs.of([]), Runs.of([])) == []
     assert changes_of(Runs.of([]), runs("completed")) == []
 
 
@@ -118,22 +119,25 @@ def test_steps_are_sorted_by_the_time_that_they_took() -> None:
     assert (second.step_name, second.runs, second.share) == ("a", 4, 0.25)
 
 
-def test_failures_are_grouped_by_the_type_of_their_error() -> None:
-    """The most frequent first, with the last message and job, and whether they are new."""
+def test_failures_are_grouped_by_what_error_they_are() -> None:
+    """As the failure analysis groups them; the last message and job, and whether they are new."""
     rows = [
-        run(0, "failed", error_type="A", error_message="first"),
-        run(1, "failed", error_type="A", error_message="last"),
+        run(0, "failed", error_type="A", error_message="row 1 of 7"),
+        run(1, "failed", error_type="A", error_message="row 20 of 7"),
         run(2, "lost"),
         run(3, error_type="A"),  # one that was retried inside, and completed
     ]
-    first, second = failures_of(Runs.of(rows), {"A"})
+    past = Runs.of(rows)
+    first, second = failures_of(past, Runs.of(rows[:1]))
     assert (first.error_type, first.runs, first.share, first.is_new) == ("A", 2, 0.6667, False)
     assert (first.message, first.job_id, first.last_at) == (
-        "last",
+        "row 20 of 7",
         "j1",
-        "1970-01-01T00:01:30Z",
+        "1970-01-01T00:01:00Z",
     )
-    assert (second.error_type, second.is_new) == ("", True)
+    assert (second.error_type, second.is_new) == ("lost", True)
+    groups = analyse_failures(past, Steps.of([], past)).groups
+    assert [each.group_id for each in groups] == [first.group_id, second.group_id]
 
 
 # --- changes -------------------------------------------------------------------------------------
@@ -143,29 +147,35 @@ def durations(values: Any) -> Runs:
     return Runs.of(run(number, took_s=float(value)) for number, value in enumerate(values))
 
 
-def test_a_change_is_notable_when_the_intervals_are_apart() -> None:
+def test_a_change_has_the_verdict_of_the_comparison_of_two_periods() -> None:
     """Of rates and of medians; a few runs prove nothing."""
     good, bad = runs(*["completed"] * 60), runs(*["completed"] * 40, *["failed"] * 20)
     (rate, _) = changes_of(bad, good)
-    assert (rate.figure, rate.before, rate.now) == ("successRate", 1, 0.6667)
-    assert (rate.difference, rate.is_notable) == (-0.3333, True)
+    assert (rate.figure, rate.before, rate.now) == ("failureRate", 0, 0.3333)
+    assert (rate.difference, rate.verdict) == (0.3333, "worse")
+    assert rate.reason.startswith("+33.3 points (")
+    (rate, _) = changes_of(good, bad)
+    assert (rate.difference, rate.verdict) == (-0.3333, "better")
     (rate, _) = changes_of(runs("completed", "failed"), runs("completed", "completed"))
-    assert not rate.is_notable
+    assert (rate.verdict, rate.reason) == (
+        None,
+        "too few: 2 and 2 runs, at least 8 are needed",
+    )
     chance = np.random.default_rng(1)
     before, slower = chance.lognormal(3, 0.3, 100), chance.lognormal(3.5, 0.3, 100)
-    assert changes_of(durations(slower), durations(before))[1].is_notable
-    assert not changes_of(durations(slower[:4]), durations(before[:4]))[1].is_notable
+    assert changes_of(durations(slower), durations(before))[1].verdict == "worse"
+    assert changes_of(durations(slower[:4]), durations(before[:4]))[1].verdict is None
 
 
 def test_chance_alone_is_seldom_called_a_change() -> None:
-    """Of 400 pairs of periods that are alike, fewer than one in twenty seem different."""
+    """Of 400 pairs of periods that are alike, about one in twenty seem different."""
     chance = np.random.default_rng(7)
     pairs = [
         (chance.lognormal(2, 0.5, 60), chance.lognormal(2, 0.5, int(chance.integers(10, 90))))
         for _ in range(400)
     ]
-    found = [changes_of(durations(now), durations(before))[1].is_notable for now, before in pairs]
-    assert sum(found) < 20
+    found = [changes_of(durations(now), durations(before))[1].verdict for now, before in pairs]
+    assert len(found) - found.count("alike") < 35
 
 
 # --- from the store ------------------------------------------------------------------------------
@@ -208,8 +218,8 @@ def test_a_report_has_every_run_of_the_period(told: Store) -> None:
 def test_what_went_worse_is_told(told: Store) -> None:
     """Of the kind that did, in the rate and the duration, with the error that is new."""
     worse, steady = report(told, MIDDLE, END).kinds
-    assert [each.is_notable for each in worse.changes] == [True, True, False]
-    assert [each.is_notable for each in steady.changes] == [False] * 3
+    assert [each.verdict for each in worse.changes] == ["worse", "worse", "alike"]
+    assert [each.verdict for each in steady.changes] == ["alike"] * 3
     assert [step.step_name for step in worse.steps] == ["<i>Scale</i>", "Load"]
     assert {each.error_type: each.is_new for each in worse.failures} == {
         "ValueError": False,
