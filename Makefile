@@ -80,6 +80,9 @@ peers: $(VENV)/.ready-peers ## install the real programs that test-peers runs (C
 .PHONY: test-peers
 test-peers: $(VENV)/.ready-peers ## run the tests against real programs; those that are absent are skipped
 	$(RUN) -m pytest -q -n 2 --dist loadfile tests/peers $(ARGS)
+
+.PHONY: test-postgresql
+test-postgresql: $(VENV)/.ready-peers ## run the tests of the store once more with PostgreSQL, which they start
 	$(RUN) -m pytest -q -n 2 tests/unit tests/contract tests/monitor -m peer $(ARGS)
 
 .PHONY: test-faults
