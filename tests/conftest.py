@@ -14,8 +14,8 @@ import pytest
 from tests.support.ci import fail_if_skipped
 from tests.support.normalizer import complaints_in_journal
 from tests.support.stores import (  # noqa: F401 - fixtures of all tests
-    migrated,
     postgresql,
+    postgresql_template,
     sqlite_store,
     store,
     store_url,

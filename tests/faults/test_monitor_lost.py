@@ -18,10 +18,11 @@ from fiveobs.monitor import processes
 from fiveobs.monitor.ingest.ingester import Ingester
 from fiveobs.monitor.kills import KernelLog
 from fiveobs.monitor.reaper import Lease, Reaper
-from fiveobs.monitor.store.engine import Store, open_store
+from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import attempts, audit, events, jobs
 from tests.faults.dying_workers import Worker
 from tests.support.cgroups import entering, small_cgroup
+from tests.support.stores import open_sqlite
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how they ended")
@@ -85,7 +86,7 @@ def monitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lost]:
     """A monitor whose own journal is in the home that it watches."""
     monkeypatch.setenv("FIVEOBS_HOME", str(tmp_path))
     fiveobs.configure(home=tmp_path, service="monitor")
-    store = open_store(f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    store = open_sqlite(tmp_path / "store.sqlite3")
     found = Lost(tmp_path, store)
     found.start()
     yield found

@@ -6,14 +6,16 @@ once for each sort, ``sqlite_store`` where one is enough.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import itertools
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,15 @@ import pytest
 from tests.support.ci import in_ci
 from tests.support.ports import free_port
 
-__all__ = ["PostgreSQL", "postgresql", "sqlite_store", "store", "store_url"]
+__all__ = [
+    "PostgreSQL",
+    "open_sqlite",
+    "postgresql",
+    "postgresql_template",
+    "sqlite_store",
+    "store",
+    "store_url",
+]
 
 _START_S = 30.0
 #: Whom the server runs as where the tests are root's: it refuses to be root.
@@ -159,59 +169,60 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def migrated() -> Callable[[str, str], str]:
-    """Give the URL of a migrated, empty store to copy: to migrate takes longer than most tests."""
-    made: dict[str, str] = {}
+def postgresql_template(postgresql: PostgreSQL) -> str:
+    """Give the name of a migrated, empty database to copy."""
+    from fiveobs.monitor.store.engine import open_store
 
-    def of(sort: str, empty_url: str) -> str:
-        if sort not in made:
-            from fiveobs.monitor.store.engine import open_store
+    url = postgresql.new_database()
+    open_store(url).close()
+    return url.rpartition("/")[2]
 
-            open_store(empty_url).close()
-            made[sort] = empty_url
-        return made[sort]
 
-    return of
+@functools.cache
+def _sqlite_template() -> Path:
+    """A migrated, empty store to copy: to migrate takes longer than most tests."""
+    from fiveobs.monitor.store.engine import open_store
+
+    folder = Path(tempfile.mkdtemp(prefix="fiveobs-sqlite-"))
+    atexit.register(_remove, folder, os.getpid())
+    path = folder / "store.sqlite3"
+    open_store(f"sqlite:///{path}").close()
+    return path
+
+
+def _remove(folder: Path, of_pid: int) -> None:
+    if os.getpid() == of_pid:  # not at the end of a child that was forked
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def open_sqlite(path: Path) -> Any:
+    """The store of a file; an empty one with the present schema, if there is no such file."""
+    from fiveobs.monitor.store.engine import open_store
+
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_sqlite_template(), path)
+    return open_store(f"sqlite:///{path}", migrate=False)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peer)])
-def store(
-    request: pytest.FixtureRequest, tmp_path: Path, migrated: Callable[[str, str], str]
-) -> Iterator[Any]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """Give an empty store with the present schema, of each sort in turn."""
     from fiveobs.monitor.store.engine import open_store
 
     if request.param == "sqlite":
-        url = _copy_of_sqlite(tmp_path, migrated, request)
+        opened = open_sqlite(tmp_path / "store.sqlite3")
     else:
         server: PostgreSQL = request.getfixturevalue("postgresql")
-        url = server.new_database(_name(migrated("postgresql", server.new_database())))
-    opened = open_store(url, migrate=False)
+        url = server.new_database(request.getfixturevalue("postgresql_template"))
+        opened = open_store(url, migrate=False)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def sqlite_store(
-    request: pytest.FixtureRequest, tmp_path: Path, migrated: Callable[[str, str], str]
-) -> Iterator[Any]:
+def sqlite_store(tmp_path: Path) -> Iterator[Any]:
     """Give an empty store of SQLite's."""
-    from fiveobs.monitor.store.engine import open_store
-
-    opened = open_store(_copy_of_sqlite(tmp_path, migrated, request), migrate=False)
+    opened = open_sqlite(tmp_path / "store.sqlite3")
     yield opened
     opened.close()
-
-
-def _copy_of_sqlite(
-    tmp_path: Path, migrated: Callable[[str, str], str], request: pytest.FixtureRequest
-) -> str:
-    folder = request.getfixturevalue("tmp_path_factory").mktemp("migrated")
-    original = migrated("sqlite", f"sqlite:///{folder / 'store.sqlite3'}")
-    path = tmp_path / "store.sqlite3"
-    shutil.copy(original.removeprefix("sqlite:///"), path)
-    return f"sqlite:///{path}"
-
-
-def _name(url: str) -> str:
-    return url.rpartition("/")[2]

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from fiveobs.monitor.store.engine import Store, open_store
+from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.tracker import Tracker
 from tests.support.ingesting import Taking
 from tests.support.journals import START_NS, line, write_segment
+from tests.support.stores import open_sqlite
 
 __all__ = ["JOB", "PROJECT", "Story", "story"]
 
@@ -73,6 +74,6 @@ class Story:
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[Story]:
     """One that has not begun."""
-    store = open_store(f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    store = open_sqlite(tmp_path / "store.sqlite3")
     yield Story(tmp_path, store)
     store.close()

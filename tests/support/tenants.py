@@ -19,7 +19,7 @@ from fiveobs.monitor.control import Control, Requester
 from fiveobs.monitor.ingest.ingester import Ingester
 from fiveobs.monitor.rules import stored as ruled
 from fiveobs.monitor.settings import MonitorSettings
-from fiveobs.monitor.store.engine import Store, open_store
+from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import (
     deliveries,
     events,
@@ -32,6 +32,7 @@ from fiveobs.monitor.webhooks import subscriptions
 from fiveobs.monitor.webhooks.guard import Guard
 from fiveobs.monitor.webhooks.sending import Sender
 from tests.support.journals import line, write_segment
+from tests.support.stores import open_sqlite
 
 __all__ = ["PROJECTS", "SCOPES", "Holder", "Tenants", "job_ids", "names", "secret", "tenants"]
 
@@ -89,7 +90,7 @@ def tenants(home: Path) -> Tenants:
     """Make all of it; who asked for it closes the store."""
     for tenant, project in PROJECTS:
         _write(home, tenant, project)
-    store = open_store(f"sqlite:///{home / 'store.sqlite3'}")
+    store = open_sqlite(home / "store.sqlite3")
     problems: list[str] = []
     ingester = Ingester(store, home / "journal", report=lambda *texts: problems.append(str(texts)))
     while ingester.step():

@@ -17,8 +17,8 @@ import fiveobs
 from fiveobs.cli import _imported, main
 from fiveobs.cli._imported import Importing, kind_of
 from fiveobs.cli._swf import BadLine, Job, TraceReader
-from fiveobs.monitor.store.engine import open_store
 from tests.support.ingesting import Taking, rows
+from tests.support.stores import open_sqlite
 
 HEADER = b"; Version: 2.2\n; UnixStartTime: 1000000000\n; MaxProcs: 64\n"
 #: Numbers made up by hand: one job for each thing that a line can say.
@@ -130,7 +130,7 @@ def test_times_may_lie_as_far_as_they_can(tmp_path: Path) -> None:
     late = b"1 1e10 1e10 1e10" + b" 1" * 6 + b" 1" + b" 1" * 7
     trace.write_bytes(b"; UnixStartTime: 99999999999\n" + late + b"\n")
     assert imported(tmp_path / "home", str(trace)) == 0
-    taking = Taking(open_store(f"sqlite:///{tmp_path / 'store.sqlite3'}"), tmp_path / "home")
+    taking = Taking(open_sqlite(tmp_path / "store.sqlite3"), tmp_path / "home")
     assert taking.all() == 5
     assert taking.reports == []
 
@@ -160,7 +160,7 @@ def test_the_monitor_takes_the_jobs_in(trace: Path, tmp_path: Path) -> None:
     """Each with its status, times, figures and who asked for it; what did not run is left out."""
     home = tmp_path / "home"
     assert imported(home, str(trace)) == 0
-    store = open_store(f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    store = open_sqlite(tmp_path / "store.sqlite3")
     taking = Taking(store, home)
     taking.all()
     assert taking.reports == []
@@ -188,7 +188,7 @@ def test_the_monitor_takes_the_jobs_in(trace: Path, tmp_path: Path) -> None:
 def test_importing_twice_counts_once(trace: Path, tmp_path: Path) -> None:
     """The second time writes the same bytes again, which are in the store already."""
     home = tmp_path / "home"
-    store = open_store(f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    store = open_sqlite(tmp_path / "store.sqlite3")
     for _ in range(2):
         assert imported(home, str(trace)) == 0
         Taking(store, home).all()
@@ -204,7 +204,7 @@ def test_jobs_belong_to_the_project_that_the_settings_name(
     trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a worker's would; the same trace of two projects is two sets of jobs."""
-    store = open_store(f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    store = open_sqlite(tmp_path / "store.sqlite3")
     for project in ("one", "two"):
         monkeypatch.setenv("FIVEOBS_TENANT_ID", "grid")
         monkeypatch.setenv("FIVEOBS_PROJECT_ID", project)

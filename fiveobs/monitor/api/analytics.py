@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
+from fastapi import Depends, HTTPException, Path, Query, Request
 
 from fiveobs.monitor.analytics.capacity import TARGET
 from fiveobs.monitor.api import asked
-from fiveobs.monitor.api.dependencies import MOST_ID, TokensScope, require
+from fiveobs.monitor.api.dependencies import MOST_ID, TokensScope
 from fiveobs.monitor.api.problems import invalid
+from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.enhanced.analyses import ANALYSES, DAY_S, Analyses, Past, Wanted, time_before
 from fiveobs.monitor.enhanced.executions import Workflow
 from fiveobs.monitor.enhanced.findings import (
@@ -41,11 +42,7 @@ _MOST_SIZE = 2**63 - 1
 
 F = TypeVar("F", bound=Finding)
 
-router = APIRouter(
-    prefix="/api/v1/enhanced-monitoring/analytics",
-    tags=["Enhanced monitoring"],
-    dependencies=[Depends(require("viewer")), Depends(asked.known_query)],
-)
+router = make_router("Enhanced monitoring", "/api/v1/enhanced-monitoring/analytics")
 
 
 class _Asked:

@@ -85,6 +85,7 @@ def create_app(
     access = Access(store) if services is None else services.access
     watch_store(figures, store)
     app = FastAPI(
+        routes=[route for router in _ROUTERS for route in router.routes],
         title="fiveobs",
         version=__version__,
         openapi_url=None,
@@ -92,9 +93,6 @@ def create_app(
         redoc_url=None,
         # It would answer with a redirect to whatever the Host header says.
         redirect_slashes=False,
-        responses=problems.RESPONSES,
-        # The function's name: short, and the same as long as nobody renames it.
-        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
         middleware=_middleware(settings, access, figures),
     )
@@ -104,8 +102,6 @@ def create_app(
     app.state.figures = figures
     problems.install(app)
     refusing.install(app)
-    for router in _ROUTERS:
-        app.include_router(router)
     return app
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeAlias
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import Depends, HTTPException, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 from fiveobs._control import Action
-from fiveobs.monitor.api.asked import known_query
 from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.problems import ProblemError, described
+from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.control import (
     Asked,
     Control,
@@ -57,11 +57,7 @@ Text: TypeAlias = Annotated[
 ]
 Reason: TypeAlias = Annotated[str, StringConstraints(max_length=1_000, pattern=r"^[^\x00]*$")]
 
-router = APIRouter(
-    prefix="/api/{tenantId}/{projectId}/execution",
-    tags=["Control"],
-    dependencies=[Depends(require("operator")), Depends(known_query)],
-)
+router = make_router("Control", role="operator")
 
 
 class _Model(BaseModel):

@@ -7,11 +7,12 @@ import binascii
 from typing import Annotated, Any, Literal, TypeAlias
 
 import orjson
-from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
+from fastapi import Depends, HTTPException, Path, Query, Request
 
-from fiveobs.monitor.api.asked import Moment, in_order, known_query
-from fiveobs.monitor.api.dependencies import MOST_ID, TokensScope, require
+from fiveobs.monitor.api.asked import Moment, in_order
+from fiveobs.monitor.api.dependencies import MOST_ID, TokensScope
 from fiveobs.monitor.api.problems import invalid
+from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.api.tracking import Status
 from fiveobs.monitor.enhanced.executions import Lists, StepMark, Steps, Workflow
 from fiveobs.monitor.enhanced.models import ExecutionLog, Page, StepExecution, WorkflowExecution
@@ -24,11 +25,7 @@ _DEFAULT, _MOST = 100, 1_000
 _LEVELS = {"DEBUG": 0, "INFO": 20, "WARNING": 30, "ERROR": 40}
 _MOST_KEY = 2**63 - 1
 
-router = APIRouter(
-    prefix="/api/v1/enhanced-monitoring",
-    tags=["Enhanced monitoring"],
-    dependencies=[Depends(require("viewer")), Depends(known_query)],
-)
+router = make_router("Enhanced monitoring", "/api/v1/enhanced-monitoring")
 
 
 def _lists(request: Request) -> Lists:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
+from fastapi import Depends, HTTPException, Path, Query, Request
 from fastapi.responses import Response
 
 from fiveobs._report import report
-from fiveobs.monitor.api.asked import Moment, in_order, known_query
+from fiveobs.monitor.api.asked import Moment, in_order
 from fiveobs.monitor.api.dependencies import MOST_ID, ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.problems import described, invalid
+from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.api.tracking import Status
 from fiveobs.monitor.exporting.formats import FORMATS, MEDIA_TYPES, Csv, Encoder, pieces
 from fiveobs.monitor.exporting.table import Table
@@ -52,11 +53,7 @@ _AT_ONCE = 2
 #: How long a client may take nothing at all before its export is cut off.
 _PATIENCE_S = 300.0
 
-router = APIRouter(
-    prefix="/api/{tenantId}/{projectId}/execution",
-    tags=["Export and report"],
-    dependencies=[Depends(require("viewer")), Depends(known_query)],
-)
+router = make_router("Export and report")
 
 #: Which parameters choose by what.
 _CHOSEN_BY = {

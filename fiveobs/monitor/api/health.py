@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from fiveobs.monitor.access import Caller
 from fiveobs.monitor.api.access import is_local
 from fiveobs.monitor.api.dependencies import CALLER, store
+from fiveobs.monitor.api.routers import make_open_router
 from fiveobs.monitor.figures import CONTENT_TYPE, Figures
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.watching import check_store
 
 __all__ = ["Health", "Readiness", "get_figures", "get_health", "get_readiness", "router"]
 
-router = APIRouter(tags=["Monitor"])
+router = make_open_router(tags=["Monitor"])
 
 
 class Health(BaseModel):

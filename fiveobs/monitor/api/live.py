@@ -13,13 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, WebSocket
+from fastapi import Depends, FastAPI, Header, HTTPException, Path, Query, WebSocket
 from fastapi.responses import Response
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotation
 
-from fiveobs.monitor.api.asked import known_query
-from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore, require
+from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore
 from fiveobs.monitor.api.problems import invalid
+from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.live.events import newest_key
 from fiveobs.monitor.live.hub import Hub
 from fiveobs.monitor.live.sse import EventStream
@@ -58,11 +58,7 @@ _FULL_RETRY_S = 5
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR": 40}
 _STATUSES = {word: status for status, word in STATUS_WORDS.items()}
 
-router = APIRouter(
-    prefix="/api/{tenantId}/{projectId}/execution",
-    tags=["Live events"],
-    dependencies=[Depends(require("viewer")), Depends(known_query)],
-)
+router = make_router("Live events")
 
 Text: TypeAlias = Annotated[str, Path(max_length=_MOST_CHARS)]
 Names: TypeAlias = list[Annotated[str, Query(max_length=_MOST_CHARS)]]

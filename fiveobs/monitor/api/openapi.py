@@ -13,14 +13,15 @@ from html import escape
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations
 from starlette.responses import HTMLResponse, Response
 
 from fiveobs.monitor.api.document import describe, operations
+from fiveobs.monitor.api.routers import make_open_router
 
 __all__ = ["get_document", "get_page", "router"]
 
-router = APIRouter(include_in_schema=False)
+router = make_open_router(include_in_schema=False)
 
 
 @router.get("/openapi.json")

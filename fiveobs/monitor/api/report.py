@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 
-from fastapi import APIRouter, Depends
-
-from fiveobs.monitor.api.asked import in_order, known_query
-from fiveobs.monitor.api.dependencies import Scope, TheStore, require
+from fiveobs.monitor.api.asked import in_order
+from fiveobs.monitor.api.dependencies import Scope, TheStore
 from fiveobs.monitor.api.exporting import From, JobName, Service, To, kind_keys
 from fiveobs.monitor.api.problems import invalid
+from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.report.making import DAY_S, Asked, make_report
 from fiveobs.monitor.report.models import ReportAnswer
 from fiveobs.monitor.tracking.human import US, as_time
@@ -20,11 +19,7 @@ _DEFAULT_US = 7 * DAY_S * US
 #: Times that have a date, the period before included.
 _FIRST_US, _MOST_US = 0, 50 * 366 * DAY_S * US
 
-router = APIRouter(
-    prefix="/api/{tenantId}/{projectId}/execution",
-    tags=["Export and report"],
-    dependencies=[Depends(require("viewer")), Depends(known_query)],
-)
+router = make_router("Export and report")
 
 
 @router.get("/report", summary="How the jobs of a period went")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import Annotated, Literal, TypeAlias
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import Depends, HTTPException, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from fiveobs.monitor.api.asked import Moment, in_order, known_query
+from fiveobs.monitor.api.asked import Moment, in_order
 from fiveobs.monitor.api.dependencies import MOST_ID, Scope, TheStore, require
+from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.retention import aggregates, keeps
 from fiveobs.monitor.retention.aggregates import Bucket
 from fiveobs.monitor.retention.folding import DAY_S, HOUR_S
@@ -39,11 +40,7 @@ _DEFAULT, _MOST, _MOST_SERIES = 168, 400, 100
 _FIRST_US, _LAST_US = -(2**62), 2**62
 _DOCS = {part.name: part for part in PARTS}
 
-router = APIRouter(
-    prefix="/api/{tenantId}/{projectId}/execution",
-    tags=["Retention"],
-    dependencies=[Depends(known_query)],
-)
+router = make_router("Retention", role=None)
 
 # --- how long ----------------------------------------------------------------------------------
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, HTTPException, Path, Query, Response
+from fastapi import Depends, HTTPException, Path, Query, Response
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 
-from fiveobs.monitor.api.asked import check_url, in_order, known_query
+from fiveobs.monitor.api.asked import check_url, in_order
 from fiveobs.monitor.api.dependencies import ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.problems import described
+from fiveobs.monitor.api.routers import EXECUTION, make_router
 from fiveobs.monitor.api.subscriptions import TheSender
 from fiveobs.monitor.live.events import events_by_key
 from fiveobs.monitor.rules import stored
@@ -64,11 +65,7 @@ __all__ = [
 _MOST_RULES = 500
 _MOST_LISTED = 1_000
 
-router = APIRouter(
-    prefix="/api/{tenantId}/{projectId}/execution/rules",
-    tags=["Rules"],
-    dependencies=[Depends(known_query)],
-)
+router = make_router("Rules", EXECUTION + "/rules", role=None)
 _MAY_READ, _MAY_CHANGE = Depends(require("viewer")), Depends(require("operator"))
 RuleId: TypeAlias = Annotated[
     str, Path(alias="ruleId", min_length=1, max_length=64, description="The rule identifier")

@@ -12,16 +12,16 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import anyio.to_thread
 import orjson
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, Request
+from fastapi import Depends, FastAPI, Header, HTTPException, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from fiveobs.monitor.api.asked import known_query
 from fiveobs.monitor.api.control import Reason
 from fiveobs.monitor.api.dependencies import MOST_ID, ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.live import Last, LastEvent, TheHub, room_in
 from fiveobs.monitor.api.problems import ProblemError, described, invalid
+from fiveobs.monitor.api.routers import EXECUTION, make_router
 from fiveobs.monitor.coordination.feed import Feed, StateStream, Watched
 from fiveobs.monitor.coordination.models import Health, Kind, StateAnswer, state_of
 from fiveobs.monitor.coordination.states import (
@@ -54,11 +54,7 @@ _DEFAULT, _MOST = 100, 1_000
 _MOST_BYTES = 64 * 1024
 _ETAG = re.compile(r'"([1-9]\d{0,18})"', re.ASCII)
 
-router = APIRouter(
-    prefix="/api/{tenantId}/{projectId}/execution/state",
-    tags=["State"],
-    dependencies=[Depends(require("viewer")), Depends(known_query)],
-)
+router = make_router("State", EXECUTION + "/state")
 
 
 class StatePage(Model):

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 
 from fiveobs._version import __version__
-from fiveobs.monitor.api.asked import known_query
 from fiveobs.monitor.api.control import Controls, asked_of
 from fiveobs.monitor.api.dependencies import MOST_ID, ProjectScope, Scope, require
 from fiveobs.monitor.api.problems import ProblemError, described
+from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.api.tracking import tracker
 from fiveobs.monitor.control import UnknownJobError
 from fiveobs.monitor.streamed.answers import Place
@@ -47,11 +47,7 @@ _STOP: dict[int | str, dict[str, Any]] = {
     409: described("The job's state does not allow it; `jobStatus` says which it is"),
 }
 
-router = APIRouter(
-    prefix="/api/{tenantId}/{projectId}/stream-monitoring",
-    tags=["Stream monitoring"],
-    dependencies=[Depends(require("viewer")), Depends(known_query)],
-)
+router = make_router("Stream monitoring", "/api/{tenantId}/{projectId}/stream-monitoring")
 
 
 def _streams(request: Request) -> Streams:

@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, HTTPException, WebSocket
+from fastapi import HTTPException, WebSocket
 from fastapi.responses import Response
 
-from fiveobs.monitor.api.asked import known_query
-from fiveobs.monitor.api.dependencies import ProjectScope, Scope, TheStore, require
+from fiveobs.monitor.api.dependencies import ProjectScope, Scope, TheStore
 from fiveobs.monitor.api.live import STREAM, Last, LastEvent, TheHub, begin, room_in
+from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.api.subscriptions import SubscriptionId, found
 from fiveobs.monitor.live.lifetime import Lifetime
 from fiveobs.monitor.live.sse import EventStream
@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["router", "socket_of_subscription", "stream_subscription"]
 
-router = APIRouter(
-    prefix="/api/{tenantId}/{projectId}/execution",
-    tags=["Live events"],
-    dependencies=[Depends(require("viewer")), Depends(known_query)],
-)
+router = make_router("Live events")
 
 
 class _Reading(NamedTuple):

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from urllib.parse import quote
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, HTTPException, Path, Query, Response
+from fastapi import Depends, HTTPException, Path, Query, Response
 from pydantic import Field
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotation
 
 from fiveobs.monitor.access import TokenRow, good_token
-from fiveobs.monitor.api.asked import Moment, check_url, in_order, known_query
+from fiveobs.monitor.api.asked import Moment, check_url, in_order
 from fiveobs.monitor.api.dependencies import JOB, JobId, ProjectScope, Scope, TheStore, require
 from fiveobs.monitor.api.problems import described
+from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.live.events import events_by_key
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.reading import job_by_id
@@ -67,11 +68,7 @@ __all__ = [
 _MOST_ACTIVE = 1_000
 _MOST_LISTED = 1_000
 
-router = APIRouter(
-    prefix="/api/{tenantId}/{projectId}/execution",
-    tags=["Subscriptions"],
-    dependencies=[Depends(known_query)],
-)
+router = make_router("Subscriptions", role=None)
 _MAY_READ, _MAY_CHANGE = Depends(require("viewer")), Depends(require("operator"))
 
 SubscriptionId: TypeAlias = Annotated[

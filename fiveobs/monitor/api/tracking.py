@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import Depends, HTTPException, Query, Request, Response
 
-from fiveobs.monitor.api.asked import Moment, in_order, known_query
-from fiveobs.monitor.api.dependencies import JOB, JobId, Scope, require
+from fiveobs.monitor.api.asked import Moment, in_order
+from fiveobs.monitor.api.dependencies import JOB, JobId, Scope
 from fiveobs.monitor.api.problems import invalid
+from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.tracker import Batch, LogFilter, Tracker
 from fiveobs.monitor.tracking.logs import LEVELS
 from fiveobs.monitor.tracking.metrics import METRICS
@@ -42,11 +43,7 @@ _INTERVALS_S = {"1m": 60, "5m": 300, "15m": 900}
 #: For the document: what `_wanted` takes, and says more clearly.
 _METRICS_PATTERN = "^({0})(,({0}))*$".format("|".join(METRICS))
 
-router = APIRouter(
-    prefix="/api/{tenantId}/{projectId}/execution",
-    tags=["Tracking"],
-    dependencies=[Depends(require("viewer")), Depends(known_query)],
-)
+router = make_router("Tracking")
 
 
 def tracker(request: Request) -> Tracker:

@@ -28,6 +28,7 @@ from fiveobs.monitor.store.engine import Store, open_store
 from fiveobs.monitor.store.schema import tokens
 from tests.support.asgi import WEBSOCKET, Answer, ask
 from tests.support.journals import line, write_segment
+from tests.support.stores import open_sqlite
 
 #: Told nowhere but in jobs of tenant b.
 SECRET = "only-b-may-read-this"
@@ -63,7 +64,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     home = tmp_path_factory.mktemp("access")
     write_jobs(home, "a", JOB_A, "seen-by-a")
     write_jobs(home, "b", JOB_B, SECRET)
-    opened = open_store(f"sqlite:///{home / 'store.sqlite3'}")
+    opened = open_sqlite(home / "store.sqlite3")
     problems: list[str] = []
     ingester = Ingester(opened, home / "journal", report=lambda *texts: problems.append(str(texts)))
     while ingester.step():
@@ -235,7 +236,7 @@ def test_the_store_keeps_no_token(tmp_path: Path) -> None:
 
 def test_there_is_one_first_token(tmp_path: Path) -> None:
     """A store without tokens gets an admin's for all tenants; one with any gets none."""
-    opened = open_store(f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    opened = open_sqlite(tmp_path / "store.sqlite3")
     first = create_first_token(opened)
     assert first is not None
     (row,) = list_tokens(opened)

@@ -15,18 +15,22 @@ from fiveobs.monitor.access import Access, create_token
 from fiveobs.monitor.api.app import create_app
 from fiveobs.monitor.api.dependencies import CurrentCaller, Scope, require
 from fiveobs.monitor.api.problems import ProblemError, invalid
+from fiveobs.monitor.api.routers import make_open_router
 from fiveobs.monitor.figures import Figures
 from fiveobs.monitor.services import Services
 from fiveobs.monitor.settings import MonitorSettings
-from fiveobs.monitor.store.engine import Store, open_store
+from fiveobs.monitor.store.engine import Store
 from tests.support.asgi import WEBSOCKET, Answer, ask
+from tests.support.stores import open_sqlite
 
+#: Routes that go wrong in every way.
+OWN = make_open_router()
 LIMITS = {"max_request_bytes": 2_000, "max_url_bytes": 500, "max_header_bytes": 1_000}
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    opened = open_sqlite(tmp_path / "store.sqlite3")
     yield opened
     opened.close()
 
@@ -46,36 +50,43 @@ def make(store: Store, services: Services | None = None, **settings: Any) -> Any
     found = create_app(
         store, MonitorSettings(home=Path(), store_url="", **(LIMITS | settings)), services
     )
-
-    @found.get("/own/{number}", dependencies=[Depends(require("viewer"))])
-    def get_own(number: int, limit: int = 1) -> dict[str, int]:
-        return {"number": number, "limit": limit}
-
-    @found.post("/own", dependencies=[Depends(require("viewer"))])
-    def post_own(body: dict[str, int]) -> dict[str, int]:
-        return body
-
-    @found.get("/fails")
-    def get_failure(caller: CurrentCaller) -> None:
-        raise RuntimeError("the password is hunter2")
-
-    @found.get("/unreachable")
-    def get_unreachable() -> None:
-        raise OperationalError("SELECT secret", {}, Exception("host db.internal is down"))
-
-    @found.get("/invalid")
-    def get_invalid() -> None:
-        raise invalid("query", "metrics", "gpu", "valid are cpu and memory")
-
-    @found.get("/conflict")
-    def get_conflict() -> None:
-        raise ProblemError(409, "it has ended", jobStatus="Completed")
-
-    @found.websocket("/socket/{tenantId}/{projectId}")
-    async def socket(websocket: WebSocket, scope: Scope) -> None:
-        await websocket.accept()
-
+    found.include_router(OWN)
     return found
+
+
+@OWN.get("/own/{number}", dependencies=[Depends(require("viewer"))])
+def get_own(number: int, limit: int = 1) -> dict[str, int]:
+    return {"number": number, "limit": limit}
+
+
+@OWN.post("/own", dependencies=[Depends(require("viewer"))])
+def post_own(body: dict[str, int]) -> dict[str, int]:
+    return body
+
+
+@OWN.get("/fails")
+def get_failure(caller: CurrentCaller) -> None:
+    raise RuntimeError("the password is hunter2")
+
+
+@OWN.get("/unreachable")
+def get_unreachable() -> None:
+    raise OperationalError("SELECT secret", {}, Exception("host db.internal is down"))
+
+
+@OWN.get("/invalid")
+def get_invalid() -> None:
+    raise invalid("query", "metrics", "gpu", "valid are cpu and memory")
+
+
+@OWN.get("/conflict")
+def get_conflict() -> None:
+    raise ProblemError(409, "it has ended", jobStatus="Completed")
+
+
+@OWN.websocket("/socket/{tenantId}/{projectId}")
+async def socket(websocket: WebSocket, scope: Scope) -> None:
+    await websocket.accept()
 
 
 def problem(answer: Answer, status: int) -> Any:

@@ -17,8 +17,8 @@ from jsonschema.exceptions import best_match
 from fiveobs.monitor.api.app import create_app
 from fiveobs.monitor.api.document import WEBSOCKETS, of_route, operations
 from fiveobs.monitor.api.routes import routes_of
-from fiveobs.monitor.store.engine import open_store
 from tests.support.asgi import ask
+from tests.support.stores import open_sqlite
 
 ROOT = Path(__file__).parents[3]
 SUPPORT = ROOT / "tests" / "support"
@@ -35,7 +35,7 @@ def is_time(value: object) -> bool:
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    store = open_store(f"sqlite:///{tmp_path_factory.mktemp('document') / 'store.sqlite3'}")
+    store = open_sqlite(tmp_path_factory.mktemp("document") / "store.sqlite3")
     yield create_app(store)
     store.close()
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fiveobs.monitor.retention import aggregates
 from fiveobs.monitor.retention.folding import Aggregate, Folds, Series, labels_text
-from fiveobs.monitor.store.engine import Store, open_store
+from fiveobs.monitor.store.engine import Store
+from tests.support.stores import open_sqlite
 
 VALUES = st.floats(min_value=0.0, max_value=1e9)
 US = 1_000_000
@@ -63,7 +64,7 @@ def test_labels_that_are_not_known_are_left_out() -> None:
 @pytest.fixture(scope="module")
 def emptied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """Give a store to empty again for each example: to make one takes longer than all of them."""
-    made = open_store(f"sqlite:///{tmp_path_factory.mktemp('folding') / 'store.sqlite3'}")
+    made = open_sqlite(tmp_path_factory.mktemp("folding") / "store.sqlite3")
     with made.writing() as connection:
         connection.exec_driver_sql("INSERT INTO projects VALUES (1, 't', 'p', 0)")
     yield made

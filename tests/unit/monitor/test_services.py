@@ -10,7 +10,8 @@ import pytest
 from fiveobs.monitor.access import Access, create_token, list_tokens
 from fiveobs.monitor.figures import Figures
 from fiveobs.monitor.services import Services, TokenUse
-from fiveobs.monitor.store.engine import Store, open_store
+from fiveobs.monitor.store.engine import Store
+from tests.support.stores import open_sqlite
 from tests.support.workers import until
 
 RESTARTS = "fiveobs_monitor_restarts_total"
@@ -18,7 +19,7 @@ RESTARTS = "fiveobs_monitor_restarts_total"
 
 @pytest.fixture
 def store(tmp_path: Path):
-    opened = open_store(f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    opened = open_sqlite(tmp_path / "store.sqlite3")
     yield opened
     opened.close()
 

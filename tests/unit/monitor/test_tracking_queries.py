@@ -13,7 +13,7 @@ from sqlalchemy import event
 from fiveobs.monitor.store.engine import Store, open_store
 from fiveobs.monitor.tracker import Batch, LogFilter, Tracker
 from tests.support import tracked_jobs
-from tests.support.stores import PostgreSQL
+from tests.support.stores import PostgreSQL, open_sqlite
 from tests.support.tracked_jobs import CURRENT, DEPENDENT
 
 #: Tables that grow with what is stored.
@@ -48,7 +48,7 @@ QUESTIONS: dict[str, Callable[[Tracker, int], Any]] = {
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     home: Path = tmp_path_factory.mktemp("tracking")
-    store = open_store(f"sqlite:///{home / 'store.sqlite3'}")
+    store = open_sqlite(home / "store.sqlite3")
     tracked_jobs.ingest(store, tracked_jobs.write(home))
     yield store
     store.close()

@@ -15,9 +15,9 @@ from fastapi import FastAPI
 from fiveobs.monitor.access import Caller
 from fiveobs.monitor.api.dependencies import CALLER
 from fiveobs.monitor.api.tracking import router
-from fiveobs.monitor.store.engine import open_store
 from fiveobs.monitor.tracker import Tracker
 from tests.support import tracked_jobs
+from tests.support.stores import open_sqlite
 from tests.support.tracked_jobs import CURRENT
 
 EXAMPLES = json.loads(
@@ -45,7 +45,7 @@ OWN = ("logs.logs[].details", "timeline.timeline[].details", "progress.stages[].
 @pytest.fixture(scope="module")
 def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     home = tmp_path_factory.mktemp("tracking")
-    store = open_store(f"sqlite:///{home / 'store.sqlite3'}")
+    store = open_sqlite(home / "store.sqlite3")
     tracked_jobs.ingest(store, tracked_jobs.write(home))
     app = FastAPI()
     app.state.store = store
