@@ -23,6 +23,9 @@ PACKAGE_FILES := pyproject.toml fiveobs/_version.py
 #: What is formatted and linted, as far as it is there.
 SOURCES := $(wildcard fiveobs tests bench docs examples)
 
+# Images for containers set it. Each of the processes that tests start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 # $(call make-venv,FOLDER): a virtual environment with a pip that knows dependency groups.
 define make-venv
 @found=""; \
