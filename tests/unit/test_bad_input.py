@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import re
@@ -79,6 +80,7 @@ def _myself() -> list[Any]:
     return me
 
 
+@functools.cache
 def _deep() -> dict[str, Any]:
     value: dict[str, Any] = {}
     for _ in range(100_000):
