@@ -60,12 +60,14 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         from fiveobs.monitor.retention.cleaner import Cleaner
-        from fiveobs.monitor.serving import opened
         from fiveobs.monitor.settings import load_settings
+        from fiveobs.monitor.store.engine import opened
+
+        settings = load_settings(os.environ, store_url=args.store_url, home=args.home)
+        store = opened(settings.store_url)
     except ModuleNotFoundError as exc:
         raise needs_monitor("retention", exc) from exc
-    settings = load_settings(os.environ, store_url=args.store_url, home=args.home)
-    with contextlib.closing(opened(settings)) as store:
+    with contextlib.closing(store):
         cleaner = Cleaner(store, settings.retention)
         return _count(args, cleaner) if args.dry_run else _clean(args, store, cleaner)
 

@@ -101,12 +101,14 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: The store cannot be opened, or the extra is not installed.
     """
     try:
-        from fiveobs.monitor.serving import opened
         from fiveobs.monitor.settings import load_settings
+        from fiveobs.monitor.store.engine import opened
+
+        settings = load_settings(os.environ, store_url=args.store_url, home=args.home)
+        store = opened(settings.store_url)
     except ModuleNotFoundError as exc:
         raise needs_monitor("token", exc) from exc
-    settings = load_settings(os.environ, store_url=args.store_url, home=args.home)
-    with contextlib.closing(opened(settings)) as store:
+    with contextlib.closing(store):
         code: int = args.do(args, store, settings)
     return code
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
 
 from fiveobs._report import report
 from fiveobs._runtime import configure, shutdown
@@ -37,7 +36,7 @@ from fiveobs.monitor.retention.service import Retention
 from fiveobs.monitor.rules.engine import RuleEngine
 from fiveobs.monitor.services import Service, Services, TokenUse
 from fiveobs.monitor.settings import MonitorSettings
-from fiveobs.monitor.store.engine import Store, masked, open_store
+from fiveobs.monitor.store.engine import Store, masked, opened
 from fiveobs.monitor.store.reading import MONITOR_SERVICE
 from fiveobs.monitor.stuck import StuckJobs
 from fiveobs.monitor.watching import IngestWatch
@@ -45,7 +44,7 @@ from fiveobs.monitor.webhooks.deliverer import Deliverer
 from fiveobs.monitor.webhooks.guard import Guard
 from fiveobs.monitor.webhooks.sending import Sender
 
-__all__ = ["make_services", "opened", "serve"]
+__all__ = ["make_services", "serve"]
 
 _BACKLOG = 2_048
 #: Of the time that a stop may take, as much is kept for the services, and for what it has recorded.
@@ -72,7 +71,7 @@ def serve(settings: MonitorSettings, *, say: Callable[[str], None] = print) -> i
         stack.callback(shutdown, timeout_s=settings.stop_timeout_s * _OWN_SHARE)
         listener = stack.enter_context(contextlib.closing(_listen(settings)))
         stack.enter_context(served_alone(settings.store_url))
-        store = stack.enter_context(contextlib.closing(opened(settings)))
+        store = stack.enter_context(contextlib.closing(opened(settings.store_url)))
         first = create_first_token(store)
         if first is not None and settings.is_homes_store:
             write_private(settings.token_file, first.token)
@@ -265,21 +264,6 @@ def _why_not(settings: MonitorSettings, exc: OSError) -> str:
     if exc.errno == errno.EACCES:
         return f"{where}: this user may not listen there: use a port from 1024 on"
     return f"{where} cannot be listened on: {exc.strerror or exc}"
-
-
-def opened(settings: MonitorSettings) -> Store:
-    """The store of these settings, migrated.
-
-    Raises:
-        ConfigError: It cannot be opened.
-    """
-    try:
-        return open_store(settings.store_url)
-    except (SQLAlchemyError, OSError) as exc:
-        cause = str(getattr(exc, "orig", None) or exc).strip().partition("\n")[0]
-        raise ConfigError(
-            f"the store {masked(settings.store_url)} cannot be opened: {cause}"
-        ) from exc
 
 
 # --- what whoever starts it is told --------------------------------------------------------------

@@ -15,12 +15,12 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from fiveobs.exceptions import ConfigError
 
-__all__ = ["Store", "default_url", "masked", "open_store", "sqlite_path"]
+__all__ = ["Store", "default_url", "masked", "open_store", "opened", "sqlite_path"]
 
 _BACKENDS = ("sqlite", "postgresql")
 #: How long a writer waits for another one, in milliseconds.
@@ -141,6 +141,19 @@ def open_store(url: str, *, migrate: bool = True) -> Store:
 
         upgrade(store)
     return store
+
+
+def opened(url: str) -> Store:
+    """Open a store for whoever reads the error, should it fail.
+
+    Raises:
+        ConfigError: It cannot be opened.
+    """
+    try:
+        return open_store(url)
+    except (SQLAlchemyError, OSError) as exc:
+        cause = str(getattr(exc, "orig", None) or exc).strip().partition("\n")[0]
+        raise ConfigError(f"the store {masked(url)} cannot be opened: {cause}") from exc
 
 
 def _address(url: str) -> URL:
