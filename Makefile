@@ -12,6 +12,8 @@ PYTHON ?=
 ARGS ?=
 # How often `make repeat` runs what it repeats.
 TIMES ?= 10
+# Tests wait as much as they compute: half as many processes again as there are cores.
+WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + n / 2)))
 # A file of exact versions for pip to keep to, as CI does: `make test CONSTRAINTS=constraints.txt`.
 CONSTRAINTS ?=
 
@@ -69,7 +71,7 @@ demo: $(VENV)/.ready-demo ## see all five tracks at work and ask the monitor, wi
 
 .PHONY: test
 test: $(VENV)/.ready-test ## run the tests that need nothing but this machine (ARGS="-k name")
-	$(RUN) -m pytest -q -n auto tests --ignore=tests/peers --ignore=tests/faults --ignore=tests/monitor \
+	$(RUN) -m pytest -q -n $(WORKERS) tests --ignore=tests/peers --ignore=tests/faults --ignore=tests/monitor \
 	  -m "not peer and not slow" $(ARGS)
 
 .PHONY: test-monitor
@@ -163,13 +165,13 @@ build: $(VENV)/.ready-build ## build the wheel and the sdist, and try the wheel 
 	cd dist && ../$(WHEEL_VENV)/bin/fiveobs --version
 
 .PHONY: test-wheel
-test-wheel: build ## run the unit and contract tests of the sdist against the built wheel, but for the monitor's units
+test-wheel: build ## run the contract and acceptance tests and those of the commands, of the sdist, against the built wheel
 	rm -rf build/sdist && mkdir -p build/sdist
 	tar -xzf dist/*.tar.gz -C build/sdist --strip-components=1
 	rm -rf build/sdist/fiveobs
 	$(call pip-install,$(WHEEL_VENV),"$$(ls dist/*.whl)[monitor]" --group test)
-	cd build/sdist && ../../$(WHEEL_VENV)/bin/python -m pytest -q -n auto $(wildcard tests/unit tests/contract) \
-	  --ignore=tests/unit/test_house.py --ignore=tests/unit/monitor -m "not peer and not slow" $(ARGS)
+	cd build/sdist && ../../$(WHEEL_VENV)/bin/python -m pytest -q -n $(WORKERS) tests/contract tests/acceptance \
+	  tests/unit/test_cli_*.py tests/unit/monitor/test_cli_*.py -m "not peer and not slow" $(ARGS)
 
 .PHONY: clean
 clean: ## remove everything that the other targets made

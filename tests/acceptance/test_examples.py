@@ -90,7 +90,7 @@ def test_readme_lists_every_example() -> None:
 
 def test_bare_script_has_a_child_job(destinations: Destinations) -> None:
     """The inner function's job is a child of the outer one's, in the same trace."""
-    output = destinations.run("bare_script.py", str(ROOT / "fiveobs"))
+    output = destinations.run("bare_script.py", str(ROOT / "tests"))
     (outer,) = destinations.job_spans("find-duplicates")
     (inner,) = destinations.job_spans("report")
     assert outer["attributes"]["job.id"] == found_id(output)
