@@ -11,7 +11,7 @@ from fastapi import Depends, HTTPException, Path, Query, Request
 
 from fiveobs.monitor.analytics.capacity import TARGET
 from fiveobs.monitor.api import asked
-from fiveobs.monitor.api.dependencies import MOST_ID, TokensScope
+from fiveobs.monitor.api.dependencies import MOST_ID, TokensScope, analysis_turn
 from fiveobs.monitor.api.problems import invalid
 from fiveobs.monitor.api.routers import make_router
 from fiveobs.monitor.enhanced.analyses import ANALYSES, DAY_S, Analyses, Past, Wanted, time_before
@@ -42,7 +42,9 @@ _MOST_SIZE = 2**63 - 1
 
 F = TypeVar("F", bound=Finding)
 
-router = make_router("Enhanced monitoring", "/api/v1/enhanced-monitoring/analytics")
+router = make_router(
+    "Enhanced monitoring", "/api/v1/enhanced-monitoring/analytics", needs=[analysis_turn]
+)
 
 
 class _Asked:

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import anyio
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -67,6 +68,8 @@ _ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     openapi.router,
 )
+#: Each has its rows in memory and a core to itself; others wait.
+_ANALYSES_AT_ONCE = 2
 _LIFESPANS: tuple[Lifespan, ...] = (live.lifespan, state.lifespan)
 
 
@@ -100,6 +103,7 @@ def create_app(
     for name, value in (("store", store), ("settings", settings), ("services", services)):
         setattr(app.state, name, value)
     app.state.figures = figures
+    app.state.analysis_turns = anyio.Semaphore(_ANALYSES_AT_ONCE)
     problems.install(app)
     refusing.install(app)
     return app

@@ -8,6 +8,7 @@ what is not there: 404, with the same words.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
@@ -32,6 +33,7 @@ __all__ = [
     "Scope",
     "TheStore",
     "TokensScope",
+    "analysis_turn",
     "caller",
     "project",
     "project_of_token",
@@ -221,3 +223,9 @@ CurrentCaller: TypeAlias = Annotated[Caller, Depends(caller)]
 TheStore: TypeAlias = Annotated[Store, Depends(store)]
 Scope: TypeAlias = Annotated[ProjectScope, Depends(project)]
 TokensScope: TypeAlias = Annotated[ProjectScope, Depends(project_of_token)]
+
+
+async def analysis_turn(connection: HTTPConnection) -> AsyncIterator[None]:
+    """Wait until few enough others analyse, before a thread is taken that others need."""
+    async with connection.app.state.analysis_turns:
+        yield

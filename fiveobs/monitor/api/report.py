@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from fiveobs.monitor.api.asked import in_order
-from fiveobs.monitor.api.dependencies import Scope, TheStore
+from fiveobs.monitor.api.dependencies import Scope, TheStore, analysis_turn
 from fiveobs.monitor.api.exporting import From, JobName, Service, To, kind_keys
 from fiveobs.monitor.api.problems import invalid
 from fiveobs.monitor.api.routers import make_router
@@ -19,7 +19,7 @@ _DEFAULT_US = 7 * DAY_S * US
 #: Times that have a date, the period before included.
 _FIRST_US, _MOST_US = 0, 50 * 366 * DAY_S * US
 
-router = make_router("Export and report")
+router = make_router("Export and report", needs=[analysis_turn])
 
 
 @router.get("/report", summary="How the jobs of a period went")

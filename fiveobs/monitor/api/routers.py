@@ -5,6 +5,7 @@ An application that included routers would make each of their routes anew, as Fa
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -19,16 +20,24 @@ __all__ = ["EXECUTION", "make_open_router", "make_router"]
 EXECUTION = "/api/{tenantId}/{projectId}/execution"
 
 
-def make_router(tag: str, prefix: str = EXECUTION, *, role: str | None = "viewer") -> APIRouter:
+def make_router(
+    tag: str,
+    prefix: str = EXECUTION,
+    *,
+    role: str | None = "viewer",
+    needs: Sequence[Callable[..., Any]] = (),
+) -> APIRouter:
     """Make a router whose routes refuse what they do not know in a query.
 
     Args:
         tag: Under which heading the OpenAPI document has its routes.
         prefix: How their paths begin.
         role: What they all need; ``None`` where each says it itself.
+        needs: Further dependencies of all.
     """
-    needed = [] if role is None else [Depends(require(role))]
-    return _made(prefix=prefix, tags=[tag], dependencies=[*needed, Depends(known_query)])
+    roles: list[Any] = [] if role is None else [require(role)]
+    dependencies = [Depends(each) for each in (*roles, known_query, *needs)]
+    return _made(prefix=prefix, tags=[tag], dependencies=dependencies)
 
 
 def make_open_router(**options: Any) -> APIRouter:

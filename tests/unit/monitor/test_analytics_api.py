@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
+from fiveobs.monitor.enhanced.analyses import ANALYSES
 from tests.support.asgi import Answer, ask
 from tests.support.journals import line, write_segment
 from tests.support.monitors import Monitor, monitor
+from tests.support.workers import until
 
 BASE = "/api/v1/enhanced-monitoring/analytics"
 NAMES = ("bottlenecks", "resource-trends", "failure-analysis", "anomalies")
@@ -164,3 +169,32 @@ def test_what_cannot_be_asked_is_refused(running: Monitor, query: str, said: str
 def test_nobody_asks_without_a_token(running: Monitor) -> None:
     """As everywhere."""
     assert ask(running.app, "GET", f"{BASE}/bottlenecks/etl%2Fx").status == 401
+
+
+def test_few_analyses_are_made_at_once_and_others_wait(
+    running: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes a core and much memory; who waits for a turn holds up nobody else."""
+    going: list[int] = []
+    most, lock, may_end = [0], threading.Lock(), threading.Event()
+    bottlenecks = ANALYSES["bottlenecks"]
+
+    def slow(past: Any, **options: Any) -> Any:
+        with lock:
+            going.append(1)
+            most[0] = max(most[0], len(going))
+        assert may_end.wait(60)
+        with lock:
+            going.pop()
+        return bottlenecks(past, **options)
+
+    monkeypatch.setitem(ANALYSES, "bottlenecks", slow)
+    url = f"{running.url}{BASE}/bottlenecks/etl%2Fx?{PERIOD}"
+    headers = {"Authorization": f"Bearer {running.token}"}
+    with ThreadPoolExecutor(50) as pool:
+        answers = [pool.submit(requests.get, url, headers=headers, timeout=60) for _ in range(50)]
+        until(lambda: len(going) == 2, what="two analyses")
+        assert requests.get(f"{running.url}/readyz", timeout=30).status_code == 200
+        may_end.set()
+        assert {each.result().status_code for each in answers} == {200}
+    assert most == [2]
