@@ -70,13 +70,13 @@ demo: $(VENV)/.ready-demo ## see all five tracks at work and ask the monitor, wi
 	$(RUN) examples/demo.py
 
 .PHONY: test
-test: $(VENV)/.ready-test ## run the tests that need nothing but this machine (ARGS="-k name")
-	$(RUN) -m pytest -q -n $(WORKERS) tests --ignore=tests/peers --ignore=tests/faults --ignore=tests/monitor \
+test: $(VENV)/.ready-test ## run the tests of jobs, tracks, commands and stores, which need nothing else (ARGS="-k name")
+	$(RUN) -m pytest -q -n $(WORKERS) tests/unit tests/contract tests/acceptance --ignore=tests/unit/monitor \
 	  -m "not peer and not slow" $(ARGS)
 
 .PHONY: test-monitor
-test-monitor: $(VENV)/.ready-test ## run the tests that start monitors: streams, webhooks, the terminal, fiveobs serve
-	$(RUN) -m pytest -q -n 2 tests/monitor -m "not peer and not slow" $(ARGS)
+test-monitor: $(VENV)/.ready-test ## run the tests of the monitor: its parts, and whole ones with streams, webhooks, the terminal
+	$(RUN) -m pytest -q -n $(WORKERS) tests/unit/monitor tests/monitor -m "not peer and not slow" $(ARGS)
 
 .PHONY: peers
 peers: $(VENV)/.ready-peers ## install the real programs that test-peers runs (Collector, Spotlight, …), outside the checkout
@@ -165,12 +165,12 @@ build: $(VENV)/.ready-build ## build the wheel and the sdist, and try the wheel 
 	cd dist && ../$(WHEEL_VENV)/bin/fiveobs --version
 
 .PHONY: test-wheel
-test-wheel: build ## run the contract and acceptance tests and those of the commands, of the sdist, against the built wheel
+test-wheel: build ## run the acceptance tests and those of the commands, of the sdist, against the built wheel
 	rm -rf build/sdist && mkdir -p build/sdist
 	tar -xzf dist/*.tar.gz -C build/sdist --strip-components=1
 	rm -rf build/sdist/fiveobs
 	$(call pip-install,$(WHEEL_VENV),"$$(ls dist/*.whl)[monitor]" --group test)
-	cd build/sdist && ../../$(WHEEL_VENV)/bin/python -m pytest -q -n $(WORKERS) tests/contract tests/acceptance \
+	cd build/sdist && ../../$(WHEEL_VENV)/bin/python -m pytest -q -n $(WORKERS) tests/acceptance \
 	  tests/unit/test_cli_*.py tests/unit/monitor/test_cli_*.py -m "not peer and not slow" $(ARGS)
 
 .PHONY: clean

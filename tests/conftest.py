@@ -55,14 +55,21 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(autouse=True)
-def fiveobs_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Give the test a ``FIVEOBS_HOME`` of its own and clear every other setting."""
+def fiveobs_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Give the test a ``FIVEOBS_HOME`` of its own and clear every other setting, also afterwards.
+
+    What a test has configured would have the jobs of the next one be recorded in its home.
+    """
     for name in list(os.environ):
         if name.startswith(PREFIXES) or name in NAMES:
             monkeypatch.delenv(name)
     home = tmp_path / "fiveobs-home"
     monkeypatch.setenv("FIVEOBS_HOME", str(home))
-    return home
+    yield home
+    runtime = sys.modules.get("fiveobs._runtime")
+    if runtime is not None:
+        runtime.shutdown(1.0)
+        runtime._overrides, runtime._retry_at = {}, 0.0
 
 
 @pytest.fixture(autouse=True)

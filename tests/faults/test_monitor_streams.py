@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIG
 EVENTS = "/api/default/default/execution/events"
 SUBSCRIBE = "/api/default/default/execution/subscribe"
 ROUNDS, JOBS = 5, 20
+#: How long events may take to come.
+_STREAM_S = 60
 
 
 def jobs(count: int) -> None:
@@ -48,7 +51,7 @@ def read(monitor: Serving, token: str, after: str | None, count: int) -> Iterato
     headers = {"Authorization": f"Bearer {token}"}
     if after is not None:
         headers["Last-Event-ID"] = after
-    key, found = "", 0
+    key, found, deadline = "", 0, time.monotonic() + _STREAM_S
     with httpx.stream(
         "GET", f"{monitor.url}{EVENTS}?from=start&types=job.*", headers=headers, timeout=20
     ) as answer:
@@ -56,7 +59,9 @@ def read(monitor: Serving, token: str, after: str | None, count: int) -> Iterato
         for line in answer.iter_lines():
             if line.startswith("id: "):
                 key = line[4:]
-            elif line.startswith("data: "):
+            # Comments keep a stream alive that has nothing to say.
+            assert time.monotonic() < deadline, f"{found} of {count} events in {_STREAM_S} s"
+            if line.startswith("data: "):
                 yield key, json.loads(line[6:])["id"]
                 found += 1
                 if found == count:
