@@ -72,6 +72,7 @@ def needs_monitor(command: str, exc: ModuleNotFoundError) -> Exception:
     return ConfigError(f"'fiveobs {command}' needs {name}: pip install 'fiveobs[monitor]'")
 
 
-def _say(line: str) -> None:
-    # At once: whoever reads it may be a program that waits for it.
-    print(line, flush=True)
+def _say(text: str) -> None:
+    # In one piece and at once: whoever reads it may be a program that waits for it.
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

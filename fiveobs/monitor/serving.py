@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -56,7 +57,7 @@ def serve(settings: MonitorSettings, *, say: Callable[[str], None] = print) -> i
 
     Args:
         settings: How it is set up.
-        say: Told, line by line, what whoever starts it should know.
+        say: Told, all at once, what whoever starts it should know.
 
     Returns:
         The exit code: 0, or 1 if something did not end in time.
@@ -78,7 +79,8 @@ def serve(settings: MonitorSettings, *, say: Callable[[str], None] = print) -> i
         services = make_services(store, settings)
         port = listener.getsockname()[1]
         stack.enter_context(announced(settings, f"http://{_netloc(_near(settings.host), port)}"))
-        server = _Server(store, settings, services, lambda: _say(settings, port, first, say))
+        greet = partial(say, "\n".join(_greeting(settings, port, first)))
+        server = _Server(store, settings, services, greet)
         services.start()
         try:
             server.run(sockets=[listener])
@@ -269,24 +271,19 @@ def _why_not(settings: MonitorSettings, exc: OSError) -> str:
 # --- what whoever starts it is told --------------------------------------------------------------
 
 
-def _say(
-    settings: MonitorSettings,
-    port: int,
-    first: NewToken | None,
-    say: Callable[[str], None],
-) -> None:
+def _greeting(settings: MonitorSettings, port: int, first: NewToken | None) -> Iterator[str]:
     url = f"http://{_netloc(settings.host, port)}"
-    say(f"fiveobs monitor {__version__} listens on {url}")
-    say(f"  API       {url}/docs")
-    say(f"  journals  {settings.journal_folder}")
-    say(f"  store     {masked(settings.store_url)}")
+    yield f"fiveobs monitor {__version__} listens on {url}"
+    yield f"  API       {url}/docs"
+    yield f"  journals  {settings.journal_folder}"
+    yield f"  store     {masked(settings.store_url)}"
     if first is not None:
-        say(f"  token     {first.token}")
-        say("            an admin's, for every tenant: it is shown this once. Try it:")
+        yield f"  token     {first.token}"
+        yield "            an admin's, for every tenant: it is shown this once. Try it:"
         path = "/api/default/default/execution/tracking/batch"
-        say(f'            curl -H "Authorization: Bearer {first.token}" {url}{path}')
+        yield f'            curl -H "Authorization: Bearer {first.token}" {url}{path}'
     if settings.is_homes_store and settings.token_file.exists():
-        say(f"            'fiveobs jobs' on this machine finds both in {settings.url_file.parent}")
+        yield f"            'fiveobs jobs' on this machine finds both in {settings.url_file.parent}"
 
 
 def _near(host: str) -> str:

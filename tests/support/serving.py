@@ -28,22 +28,18 @@ class Serving:
         process: It, with its output in a pipe.
     """
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
-        self._lines: list[str] = []
+        #: All that it has printed so far.
+        self.said = ""
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        self._lines += [""]
-        for line in self.process.stdout:
-            self._lines[-1:] = [line.rstrip("\n"), ""]
-
-    @property
-    def said(self) -> str:
-        """All that it has printed so far."""
-        return "\n".join(self._lines)
+        # As it is written: what it says in one piece is there as a whole, or not at all.
+        while piece := os.read(self.process.stdout.fileno(), 65_536):
+            self.said += piece.decode(errors="replace")
 
     def wait(self) -> None:
         """Until it answers, or has ended."""
@@ -87,7 +83,7 @@ def serving(*arguments: str, ready: bool = True, **variables: str) -> Iterator[S
         variables: More of the environment.
     """
     command = [sys.executable, "-m", "fiveobs", "serve", "--port", "0", *arguments]
-    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(command, env={**os.environ, **variables}, **options) as process:
         found = Serving(process)
         try:
