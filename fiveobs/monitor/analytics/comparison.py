@@ -29,6 +29,7 @@ __all__ = [
     "StepComparison",
     "Verdict",
     "compare",
+    "ends_of",
     "failure_difference",
     "ratio",
 ]
@@ -42,7 +43,7 @@ MIN_VALUES, MOST_VALUES = 8, 500
 #: failures of that much.
 _LEAST_RATIO, _LEAST_DIFFERENCE = 1.05, 0.01
 #: What is less counts as that much: seconds, and bytes.
-LEAST_S, LEAST_BYTES = 0.001, 1.0
+LEAST_S, _LEAST_BYTES = 0.001, 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,12 +118,12 @@ def compare(before: Side, after: Side) -> Comparison:
     """Compare two sides; durations, CPU and memory are those of completed runs."""
     done = [each.runs.where(each.runs.is_completed) for each in (before, after)]
     duration = ratio(done[0].duration_s, done[1].duration_s, LEAST_S)
-    failures = failure_difference(*_ends(before.runs), *_ends(after.runs))
+    failures = failure_difference(*ends_of(before.runs), *ends_of(after.runs))
     return Comparison(
         duration=duration,
         queue_wait=ratio(before.runs.queue_wait_s, after.runs.queue_wait_s, LEAST_S),
         cpu=ratio(done[0].cpu_s, done[1].cpu_s, LEAST_S),
-        memory=ratio(_most_memory(before), _most_memory(after), LEAST_BYTES),
+        memory=ratio(_most_memory(before), _most_memory(after), _LEAST_BYTES),
         failures=failures,
         steps=tuple(
             _step(name, before.steps, after.steps)
@@ -234,7 +235,8 @@ def _together(*verdicts: Verdict | None) -> Verdict | None:
     return None
 
 
-def _ends(runs: Runs) -> tuple[int, int]:
+def ends_of(runs: Runs) -> tuple[int, int]:
+    """How many completed, and how many failed."""
     return int(runs.is_completed.sum()), int(runs.is_failed.sum())
 
 
@@ -256,6 +258,6 @@ def _step(name: str, before: Steps, after: Steps) -> StepComparison:
     return StepComparison(
         step=name,
         duration=ratio(done[0].duration_s, done[1].duration_s, LEAST_S),
-        memory=ratio(done[0].memory_bytes, done[1].memory_bytes, LEAST_BYTES),
+        memory=ratio(done[0].memory_bytes, done[1].memory_bytes, _LEAST_BYTES),
         failures=failure_difference(*ends[0], *ends[1]),
     )

@@ -37,7 +37,7 @@ def make_router(
     """
     roles: list[Any] = [] if role is None else [require(role)]
     dependencies = [Depends(each) for each in (*roles, known_query, *needs)]
-    return _made(prefix=prefix, tags=[tag], dependencies=dependencies)
+    return make_open_router(prefix=prefix, tags=[tag], dependencies=dependencies)
 
 
 def make_open_router(**options: Any) -> APIRouter:
@@ -46,10 +46,6 @@ def make_open_router(**options: Any) -> APIRouter:
     Args:
         options: FastAPI's.
     """
-    return _made(**options)
-
-
-def _made(**options: Any) -> APIRouter:
     return APIRouter(
         responses=problems.RESPONSES,
         # The function's name: short, and the same as long as nobody renames it.

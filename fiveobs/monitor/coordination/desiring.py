@@ -93,8 +93,8 @@ def note_asked(
     places = [Place(project_key, JOB, job_id) for job_id in job_ids]
     rows = changes.get_all(places)
     said = {"desired": text, "desired_by": by, "desired_reason": reason or None}
-    values = {**NOTHING_DESIRED, **said, "desired_at_us": now_us}
-    values["next_try_at_us"] = now_us + round(FIRST_PAUSE_S * _US)
+    times = {"desired_at_us": now_us, "next_try_at_us": now_us + round(FIRST_PAUSE_S * _US)}
+    values = {**NOTHING_DESIRED, **said, **times}
     changes.put_all(
         (place, row, {**values, "tried_version": 1 if row is None else row.version + 1})
         for place in places

@@ -14,6 +14,7 @@ from fiveobs.monitor.analytics.comparison import (
     LEAST_S,
     FailureDifference,
     Ratio,
+    ends_of,
     failure_difference,
     ratio,
 )
@@ -36,7 +37,7 @@ _MOST_CHARS = 300
 
 def figures_of(runs: Runs) -> PeriodFigures:
     """How some runs went."""
-    completed, failed = int(runs.is_completed.sum()), int(runs.is_failed.sum())
+    completed, failed = ends_of(runs)
     rate = success_rate(completed, failed)
     took = _known(runs.duration_s[runs.is_completed])
     waited = _known(runs.queue_wait_s)
@@ -130,9 +131,8 @@ def failures_of(runs: Runs, before: Runs) -> list[FailureGroup]:
 def changes_of(now: Runs, before: Runs) -> list[Change]:
     """The figures that both periods have, compared as two periods are by the analytics."""
     first, second = (each.duration_s[each.is_completed] for each in (before, now))
-    ends = [(int(each.is_completed.sum()), int(each.is_failed.sum())) for each in (before, now)]
     found = (
-        _change("failureRate", 4, failure_difference(*ends[0], *ends[1])),
+        _change("failureRate", 4, failure_difference(*ends_of(before), *ends_of(now))),
         _change("durationMedianSeconds", 3, ratio(first, second, LEAST_S)),
         _change("queueWaitMedianSeconds", 3, ratio(before.queue_wait_s, now.queue_wait_s, LEAST_S)),
     )
