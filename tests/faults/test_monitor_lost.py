@@ -91,8 +91,6 @@ def monitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lost]:
     found.start()
     yield found
     found.end()
-    fiveobs.configure()
-    fiveobs.shutdown()
     store.close()
     assert found.problems == []
 

@@ -107,7 +107,6 @@ def rotated(fiveobs_home: Path, sqlite_store: Store) -> Iterator[Rotated]:
     found = Rotated(fiveobs_home, sqlite_store)
     yield found
     found.end()
-    fiveobs.shutdown()
     assert [cause for cause, *_ in found.problems if cause != "unreadable"] == []
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import pytest
 
-import fiveobs
 from fiveobs import observe_job
 from tests.support.hooks import HookReceiver
 from tests.support.serving import Serving, serving
@@ -168,9 +167,3 @@ def test_a_stop_ends_streams() -> None:
             monitor.process.send_signal(signal.SIGTERM)
             assert list(lines)  # to its end, without an error
         assert monitor.process.wait(timeout=15) == 0
-
-
-@pytest.fixture(autouse=True)
-def _ended() -> Iterator[None]:
-    yield
-    fiveobs.shutdown(5.0)

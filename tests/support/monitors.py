@@ -20,7 +20,7 @@ from fiveobs.monitor.access import create_token
 from fiveobs.monitor.api.app import create_app
 from fiveobs.monitor.ingest.ingester import Ingester
 from fiveobs.monitor.settings import load_settings
-from fiveobs.monitor.store.engine import Store
+from fiveobs.monitor.store.engine import Store, sqlite_path
 from fiveobs.monitor.tracker import Tracker
 from tests.support import tracked_jobs
 from tests.support.stores import open_sqlite
@@ -72,7 +72,9 @@ def monitor(home: Path, *, port: int = 0, at_tracked_time: bool = False) -> Iter
         at_tracked_time: It thinks that it is the moment that `tracked_jobs` tells of.
     """
     settings = load_settings({}, home=str(home))
-    store = open_sqlite(Path(settings.store_url.removeprefix("sqlite:///")))
+    path = sqlite_path(settings.store_url)
+    assert path is not None
+    store = open_sqlite(path)
     app = create_app(store, settings)
     if at_tracked_time:
         app.state.tracker = Tracker(store, now=tracked_jobs.now_s)
