@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from fiveobs.cli._monitor_store import add_store_arguments, opened_store
 from fiveobs.cli._terminal import plain, table
-from fiveobs.cli.serve import needs_monitor
 
 if TYPE_CHECKING:
     from fiveobs.monitor.retention.cleaner import Cleaner
@@ -41,8 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--dry-run", action="store_true", help="only say what would go; nothing is changed"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--store-url", metavar="URL", help="the store (FIVEOBS_STORE_URL)")
-    parser.add_argument("--home", metavar="PATH", help="FIVEOBS_HOME of the monitor")
+    add_store_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -58,16 +56,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: The store cannot be opened, or the extra is not installed.
     """
-    try:
+    with opened_store("retention", args) as (store, settings):
         from fiveobs.monitor.retention.cleaner import Cleaner
-        from fiveobs.monitor.settings import load_settings
-        from fiveobs.monitor.store.engine import opened
 
-        settings = load_settings(os.environ, store_url=args.store_url, home=args.home)
-        store = opened(settings.store_url)
-    except ModuleNotFoundError as exc:
-        raise needs_monitor("retention", exc) from exc
-    with contextlib.closing(store):
         cleaner = Cleaner(store, settings.retention)
         return _count(args, cleaner) if args.dry_run else _clean(args, store, cleaner)
 

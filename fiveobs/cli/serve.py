@@ -7,11 +7,9 @@ import logging
 import os
 import sys
 
-from fiveobs.exceptions import ConfigError
+from fiveobs.cli._monitor_store import needs_monitor
 
-__all__ = ["add_parser", "needs_monitor", "run"]
-
-_PACKAGE = "fiveobs"
+__all__ = ["add_parser", "run"]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,14 +60,6 @@ def run(args: argparse.Namespace) -> int:
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
     return serve(settings, say=_say)
-
-
-def needs_monitor(command: str, exc: ModuleNotFoundError) -> Exception:
-    """The error to raise where a module is not there: ours, if the extra is what is missing."""
-    name = (exc.name or "").partition(".")[0]
-    if name in ("", _PACKAGE):
-        return exc
-    return ConfigError(f"'fiveobs {command}' needs {name}: pip install 'fiveobs[monitor]'")
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import getpass
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from fiveobs import _parsers
 from fiveobs._parsers import UnusableError
+from fiveobs.cli._monitor_store import add_store_arguments, opened_store
 from fiveobs.cli._terminal import plain, table
-from fiveobs.cli.serve import needs_monitor
 from fiveobs.exceptions import BadInputError
 
 if TYPE_CHECKING:
@@ -81,8 +80,7 @@ def _add_action(
     actions: Any, name: str, do: Callable[..., int], text: str
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text)
-    parser.add_argument("--store-url", metavar="URL", help="the store (FIVEOBS_STORE_URL)")
-    parser.add_argument("--home", metavar="PATH", help="FIVEOBS_HOME of the monitor")
+    add_store_arguments(parser)
     parser.set_defaults(do=do)
     return parser
 
@@ -100,15 +98,7 @@ def run(args: argparse.Namespace) -> int:
         BadInputError: A value cannot be used.
         ConfigError: The store cannot be opened, or the extra is not installed.
     """
-    try:
-        from fiveobs.monitor.settings import load_settings
-        from fiveobs.monitor.store.engine import opened
-
-        settings = load_settings(os.environ, store_url=args.store_url, home=args.home)
-        store = opened(settings.store_url)
-    except ModuleNotFoundError as exc:
-        raise needs_monitor("token", exc) from exc
-    with contextlib.closing(store):
+    with opened_store("token", args) as (store, settings):
         code: int = args.do(args, store, settings)
     return code
 
