@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     WithJsonSchema,
 )
 
@@ -75,22 +76,23 @@ class Finding(BaseModel):
     )
 
 
-class Analysis(Finding, Generic[T]):
+# Docstrings of fields would be looked for again in each model that is made of a generic one, in
+# every frame of the stack: their descriptions are said outright.
+class Analysis(Finding, Generic[T], use_attribute_docstrings=False):
     """What was concluded, and from which runs."""
 
-    workflow_id: str
-    """The job's name."""
-    service: str | None
-    """Null for all that have jobs of that name."""
+    workflow_id: str = Field(description="The job's name.")
+    service: str | None = Field(description="Null for all that have jobs of that name.")
     from_at: Moment
-    to_at: Moment
-    """Jobs first heard of in this time were looked at; the newest 100,000 of them."""
-    run_count: int
-    """How many runs this rests on: attempts at these jobs that began and are over. Of a comparison
-    those of the second side; `result` says how many the first has."""
+    to_at: Moment = Field(
+        description="Jobs first heard of in this time were looked at; the newest 100,000 of them."
+    )
+    run_count: int = Field(
+        description="How many runs this rests on: attempts at these jobs that began and are over."
+        " Of a comparison those of the second side; `result` says how many the first has."
+    )
     first_run_at: Moment | None
-    last_run_at: Moment | None
-    """When the first and the last of them began."""
+    last_run_at: Moment | None = Field(description="When the first and the last of them began.")
     result: T
 
 

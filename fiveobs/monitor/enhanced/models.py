@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from fiveobs.monitor.tracking.models.base import Number, Time
 
@@ -20,13 +20,16 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
-class Page(_Model, Generic[T]):
+# Docstrings of fields would be looked for again in each model that is made of a generic one, in
+# every frame of the stack: their descriptions are said outright.
+class Page(_Model, Generic[T], use_attribute_docstrings=False):
     """A part of a list."""
 
     items: list[T]
-    next: str | None
-    """What `cursor` has to be for the next page; null if this was the last one. A page may be short
-    or empty and not be the last."""
+    next: str | None = Field(
+        description="What `cursor` has to be for the next page; null if this was the last one. A"
+        " page may be short or empty and not be the last."
+    )
 
 
 class _Used(_Model):

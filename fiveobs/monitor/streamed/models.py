@@ -26,12 +26,15 @@ __all__ = [
 T = TypeVar("T")
 
 
-class Envelope(Model, Generic[T]):
+# Docstrings of fields would be looked for again in each model that is made of a generic one, in
+# every frame of the stack: their descriptions are said outright.
+class Envelope(Model, Generic[T], use_attribute_docstrings=False):
     """What every answer is in."""
 
     response: T
-    messages: list[str]
-    """What else is worth knowing, in sentences; usually empty."""
+    messages: list[str] = Field(
+        description="What else is worth knowing, in sentences; usually empty."
+    )
 
 
 class VertexMetrics(Model):
