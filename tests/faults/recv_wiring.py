@@ -14,7 +14,7 @@ from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.faults.conservation import Balance, Did, Held, check
-from tests.peers.harness.program import free_port, until
+from tests.peers.harness.program import until
 from tests.support.forward import ForwardReceiver
 from tests.support.otlp import OtlpReceiver
 from tests.support.proxy import Fault, Proxy, relay
@@ -193,9 +193,7 @@ class Wiring:
         otlp_port = self.otlp.grpc_port if self.protocol == "grpc" else self.otlp.port
         targets = {"otlp": otlp_port, "logs": self.logs.port, "errors": self.sentry.port}
         for name, target in targets.items():
-            proxy = Proxy(target, **self._options)
-            proxy.port = free_port()
-            self.proxies[name] = self._stack.enter_context(proxy)
+            self.proxies[name] = self._stack.enter_context(Proxy(target, **self._options))
         return self
 
     def __exit__(self, *exc_info: object) -> None:

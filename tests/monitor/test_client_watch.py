@@ -33,6 +33,7 @@ from fiveobs.client.answers import LogsAnswer
 from tests.support import tracked_jobs
 from tests.support.journals import line, write_segment
 from tests.support.monitors import Monitor, monitor
+from tests.support.ports import free_port
 from tests.support.workers import until
 
 STEM = "host-1-1767323045000000"
@@ -267,10 +268,10 @@ def test_broken_connections_lose_and_repeat_nothing(
 
 def test_a_monitor_that_comes_back_is_gone_on_with(tmp_path: Path) -> None:
     """A watch outlives the monitor's restart, and gets what came meanwhile."""
-    with monitor(tmp_path) as first:
+    port = free_port()
+    with monitor(tmp_path, port=port) as first:
         journal = Journal(first)
         journal.say("job.started")
-        port = urlsplit(first.url).port or 0
         client = Client(first.url, first.token)
         watch = client.watch("job-1")
         got = [next(watch).id]

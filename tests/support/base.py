@@ -27,6 +27,8 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+from tests.support.ports import hold
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
@@ -76,6 +78,8 @@ class Receiver:
         self._tls = tls
         self._changed = threading.Condition()
         self._listener: socket.socket | None = None
+        #: Nobody else gets it while the receiver is stopped.
+        self._held_port: int | None = None
         self._connections: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         #: Grows with each stop, so that a thread of an earlier run knows that it is over.
@@ -87,11 +91,12 @@ class Receiver:
         """Listen. Starting a receiver that listens does nothing."""
         if self._listener is not None:
             return self
+        if self._held_port != self.port:
+            self._held_port = self.port = hold(self, self.port)
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, self.port))
         listener.listen(128)
-        self.port = listener.getsockname()[1]
         self._listener = listener
         self._spawn(self._accept, listener)
         return self

@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from tests.support._otlp_parse import logs_of, metrics_of, spans_of
 from tests.support.base import HOST, Mode
+from tests.support.ports import hold
 from tests.support.web import Answer, HttpReceiver, Request
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class OtlpReceiver(HttpReceiver):
         self.logs: list[dict[str, Any]] = []
         self.metric_totals: dict[str, float] = {}
         self._grpc_server: grpc.Server | None = None
+        self._held_grpc_port: int | None = None
 
     @property
     def grpc_endpoint(self) -> str:
@@ -135,7 +137,9 @@ class OtlpReceiver(HttpReceiver):
             method = grpc.unary_unary_rpc_method_handler(self._grpc_method(signal))
             handler = grpc.method_handlers_generic_handler(service, {"Export": method})
             server.add_generic_rpc_handlers((handler,))
-        self.grpc_port = server.add_insecure_port(f"{HOST}:{self.grpc_port}")
+        if self._held_grpc_port != self.grpc_port:
+            self._held_grpc_port = self.grpc_port = hold(self, self.grpc_port)
+        server.add_insecure_port(f"{HOST}:{self.grpc_port}")
         server.start()
         self._grpc_server = server
 

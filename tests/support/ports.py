@@ -4,6 +4,9 @@ A port is tried and then taken by somebody else, so two that look at the same ti
 one free. The workers of pytest-xdist therefore look in ranges of their own, and nobody is given a
 port that this process has given out before. What is left, another program on the machine, the
 harness meets by starting again: see ``Program.start``.
+
+A port that a receiver leaves for a while and comes back to is held: the kernel would give it to
+somebody's outgoing connection meanwhile.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import os
 import random
 import socket
 import threading
+import weakref
 
-__all__ = ["free_port", "port_range"]
+__all__ = ["free_port", "hold", "port_range"]
 
 #: Below the range that outgoing connections are given, so that a port is free after a restart too.
 _FIRST_PORT, _LAST_PORT = 12_000, 31_999
+_HOST = "127.0.0.1"
 _dice = random.SystemRandom()
 _given: set[int] = set()
 _lock = threading.Lock()
@@ -35,6 +40,33 @@ def free_port() -> int:
                 return port
 
 
+def hold(owner: object, port: int = 0) -> int:
+    """Keep a port on the loopback from everybody else for as long as ``owner`` lives.
+
+    Whoever listens on it needs ``SO_REUSEADDR``. While nobody does, connections are refused.
+
+    Args:
+        owner: What comes back to the port; when it is gone, the port is free.
+        port: Which; 0 takes one that is free.
+
+    Returns:
+        The port.
+
+    Raises:
+        OSError: Somebody listens on it.
+    """
+    holder = socket.socket()
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((_HOST, port))
+        held: int = holder.getsockname()[1]
+    except BaseException:
+        holder.close()
+        raise
+    weakref.finalize(owner, os.close, holder.detach())
+    return held
+
+
 def port_range() -> range:
     """The ports of this process: a part of all if it is one of several workers of pytest-xdist."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
@@ -48,7 +80,7 @@ def port_range() -> range:
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((_HOST, port))
         except OSError:
             return False
     return True

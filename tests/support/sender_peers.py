@@ -15,6 +15,8 @@ from typing import NamedTuple, Self
 
 import pytest
 
+from tests.support.ports import hold
+
 Play = Callable[[socket.socket, "Peer"], None]
 
 
@@ -24,10 +26,11 @@ class Peer:
     def __init__(self, play: Play, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._play = play
         self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", port))
+        #: Nobody else gets it between this one and one that is started again in its place.
+        self.port = hold(self, port)
+        self._listener = socket.create_server(("127.0.0.1", self.port))
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self.port: int = self._listener.getsockname()[1]
         #: Whatever the played function wants to show to the test.
         self.seen: list = []
         self.connections = 0

@@ -28,6 +28,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from fiveobs.exceptions import DeliveryError
 from fiveobs.tracks._otlp import OtlpSender
+from tests.support.ports import hold
 from tests.support.sender_peers import (
     SOON_S,
     Peer,
@@ -79,11 +80,12 @@ class GrpcPeer(grpc.GenericRpcHandler):
         self.stopped = threading.Event()
         # Without so_reuseport=0 two servers share the port, and a restart proves nothing.
         self.server = grpc.server(self.pool, handlers=[self], options=[("grpc.so_reuseport", 0)])
-        address = f"127.0.0.1:{port}"
+        self.port = hold(self, port)
+        address = f"127.0.0.1:{self.port}"
         if credentials is None:
-            self.port = self.server.add_insecure_port(address)
+            self.server.add_insecure_port(address)
         else:
-            self.port = self.server.add_secure_port(address, credentials)
+            self.server.add_secure_port(address, credentials)
         self.server.start()
 
     def service(self, details):
