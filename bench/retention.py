@@ -262,6 +262,8 @@ def measure(store: Store, folder: Path, options: argparse.Namespace) -> Rounds:
         found.beside.append(intake.taken)
         is_over = passed.is_complete
         timer.cancel()
+        print(f"\r{found.deleted:,} deleted", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
     for thread in (feed, intake):
         thread.stop.set()
         thread.join()
