@@ -27,7 +27,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from tests.support.ports import hold
+from tests.support.ports import HOST, hold
 
 if TYPE_CHECKING:
     import ssl
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HOST", "MODES", "Mode", "Receiver"]
 
-HOST = "127.0.0.1"
 Mode = Literal["ok", "blackhole", "slow", "error", "throttle", "garbage", "half_ack", "wrong_ack"]
 MODES: tuple[str, ...] = get_args(Mode)
 
@@ -66,7 +65,8 @@ class Receiver:
         count_only: bool = False,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.port = port
+        #: Nobody else gets it while the receiver is stopped.
+        self.port = hold(self, port)
         self.delay_s = delay_s
         self.retry_after_s = retry_after_s
         self.error_status = error_status
@@ -78,8 +78,6 @@ class Receiver:
         self._tls = tls
         self._changed = threading.Condition()
         self._listener: socket.socket | None = None
-        #: Nobody else gets it while the receiver is stopped.
-        self._held_port: int | None = None
         self._connections: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         #: Grows with each stop, so that a thread of an earlier run knows that it is over.
@@ -91,8 +89,6 @@ class Receiver:
         """Listen. Starting a receiver that listens does nothing."""
         if self._listener is not None:
             return self
-        if self._held_port != self.port:
-            self._held_port = self.port = hold(self, self.port)
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, self.port))

@@ -74,13 +74,12 @@ class OtlpReceiver(HttpReceiver):
         super().__init__(**options)
         self.rejects = rejects
         self.with_grpc = with_grpc
-        self.grpc_port = grpc_port
+        self.grpc_port = hold(self, grpc_port) if with_grpc else grpc_port
         self.spans: list[dict[str, Any]] = []
         self.metrics: list[dict[str, Any]] = []
         self.logs: list[dict[str, Any]] = []
         self.metric_totals: dict[str, float] = {}
         self._grpc_server: grpc.Server | None = None
-        self._held_grpc_port: int | None = None
 
     @property
     def grpc_endpoint(self) -> str:
@@ -137,8 +136,6 @@ class OtlpReceiver(HttpReceiver):
             method = grpc.unary_unary_rpc_method_handler(self._grpc_method(signal))
             handler = grpc.method_handlers_generic_handler(service, {"Export": method})
             server.add_generic_rpc_handlers((handler,))
-        if self._held_grpc_port != self.grpc_port:
-            self._held_grpc_port = self.grpc_port = hold(self, self.grpc_port)
         server.add_insecure_port(f"{HOST}:{self.grpc_port}")
         server.start()
         self._grpc_server = server

@@ -17,11 +17,11 @@ import socket
 import threading
 import weakref
 
-__all__ = ["free_port", "hold", "port_range"]
+__all__ = ["HOST", "free_port", "hold", "is_free", "port_range"]
 
 #: Below the range that outgoing connections are given, so that a port is free after a restart too.
 _FIRST_PORT, _LAST_PORT = 12_000, 31_999
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
 _dice = random.SystemRandom()
 _given: set[int] = set()
 _lock = threading.Lock()
@@ -35,7 +35,7 @@ def free_port() -> int:
             _given.clear()  # whoever had the first of them is long gone
         while True:
             port = _dice.choice(ports)
-            if port not in _given and _is_free(port):
+            if port not in _given and is_free(port):
                 _given.add(port)
                 return port
 
@@ -58,7 +58,7 @@ def hold(owner: object, port: int = 0) -> int:
     holder = socket.socket()
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind((_HOST, port))
+        holder.bind((HOST, port))
         held: int = holder.getsockname()[1]
     except BaseException:
         holder.close()
@@ -77,10 +77,11 @@ def port_range() -> range:
     return range(first, first + size)
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody has the port: listens on it, holds it, or has a connection from it."""
     with socket.socket() as probe:
         try:
-            probe.bind((_HOST, port))
+            probe.bind((HOST, port))
         except OSError:
             return False
     return True

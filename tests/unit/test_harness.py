@@ -13,7 +13,7 @@ import pytest
 
 from tests.peers.harness.program import HOST, Program, until
 from tests.support.base import Receiver
-from tests.support.ports import free_port, hold, port_range
+from tests.support.ports import free_port, hold, is_free, port_range
 from tests.support.programs import ROOT
 
 #: Listens on a port, or ends as a program does whose port is taken.
@@ -73,7 +73,7 @@ def test_a_receiver_that_is_stopped_keeps_its_port() -> None:
     receiver.stop()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((HOST, port), timeout=5)
-    assert not _can_be_bound(port)
+    assert not is_free(port)
     with receiver.start():
         assert receiver.port == port
         socket.create_connection((HOST, port), timeout=5).close()
@@ -82,21 +82,12 @@ def test_a_receiver_that_is_stopped_keeps_its_port() -> None:
 def test_a_port_is_held_as_long_as_its_owner_lives() -> None:
     """Then it is free, without anybody's giving it up."""
     owner = Listener(Path(), 0)
-    port = hold(owner)
-    assert not _can_be_bound(port)
+    port = hold(owner, free_port())
+    assert not is_free(port)
     with pytest.raises(OSError, match="in use"), socket.create_server((HOST, port)):
         hold(owner, port)
     del owner
-    assert _can_be_bound(port)
-
-
-def _can_be_bound(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
+    assert is_free(port)
 
 
 def test_a_program_whose_port_is_taken_is_started_again(tmp_path: Path) -> None:

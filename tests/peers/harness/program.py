@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, ClassVar, Self, TypeVar
 import pytest
 
 from tests.support.ci import in_ci
-from tests.support.ports import free_port
+from tests.support.ports import HOST, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["CACHE", "HOST", "Program", "absent", "answers", "fetch", "free_port", "until"]
 
 T = TypeVar("T")
-HOST = "127.0.0.1"
 #: What is built or installed for the tests once and kept: outside the checkout.
 CACHE = Path(os.environ.get("FIVEOBS_TEST_CACHE") or Path.home() / ".cache" / "fiveobs")
 #: What programs say when another one listens on their port.
