@@ -263,19 +263,42 @@ def test_between_two_chunks_nothing_of_the_store_is_held(filled: Store) -> None:
             assert len(ended) >= 1
 
 
-def test_what_is_read_is_found_by_an_index(sqlite_store: Store) -> None:
-    """Every read of a project's rows begins with an index; none looks through jobs or events."""
-    fill(sqlite_store, MINE, JOBS)
-    scanned: list[str] = []
+@contextmanager
+def plans(store: Store) -> Iterator[list[str]]:
+    """The steps in which SQLite reads what is asked of it."""
+    found: list[str] = []
 
     def explain(_c: Any, cursor: Any, statement: str, values: Any, *_: Any) -> None:
         if statement.startswith("SELECT"):
             plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
-            names = [row[3] for row in plan if row[3].startswith("SCAN ")]
-            scanned.extend(each for each in names if " anon_" not in each)
+            found.extend(row[3] for row in plan)
 
-    event.listen(sqlite_store.engine, "before_cursor_execute", explain)
-    for table in TABLES.values():
-        rows(sqlite_store, table)
+    event.listen(store.engine, "before_cursor_execute", explain)
+    try:
+        yield found
+    finally:
+        event.remove(store.engine, "before_cursor_execute", explain)
+
+
+def test_what_is_read_is_found_by_an_index(sqlite_store: Store) -> None:
+    """Every read of a project's rows begins with an index; none looks through jobs or events."""
+    fill(sqlite_store, MINE, JOBS)
+    with plans(sqlite_store) as steps:
+        for table in TABLES.values():
+            rows(sqlite_store, table)
+    scanned = [each for each in steps if each.startswith("SCAN ") and " anon_" not in each]
     # There are few subscriptions, and no index of a project's.
     assert scanned == ["SCAN subscriptions"] * 2
+
+
+def test_what_workers_say_of_themselves_is_read_by_its_time(sqlite_store: Store) -> None:
+    """The many events of jobs are not looked at, nor is what is before or after the period."""
+    fill(sqlite_store, MINE, JOBS)
+    table, column = TABLES["worker_events"], at("worker_events", "at")
+    times = [row[column] for row in rows(sqlite_store, table)]
+    assert times == sorted(times)
+    with plans(sqlite_store) as steps:
+        found = rows(sqlite_store, table, from_us=times[2], to_us=times[5])
+    assert [row[column] for row in found] == times[2:5]
+    assert "ix_events_of_workers (project_key=? AND at_us>? AND at_us<?)" in steps[0]
+    assert not [each for each in steps if "TEMP B-TREE" in each]

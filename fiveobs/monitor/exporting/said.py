@@ -12,7 +12,6 @@ from fiveobs.monitor.exporting.walking import (
     PERIOD,
     ByKey,
     ByParent,
-    ByWindow,
     Wanted,
     jobs_of,
 )
@@ -83,9 +82,9 @@ def _without_job(wanted: Wanted) -> list[Any]:
 WORKER_EVENTS = Table(
     name="worker_events",
     doc="An event or a log line that belongs to no job, such as a worker's beginning, heartbeat and"
-    " end. There is no index of these: every event of the store is looked at.",
+    " end.",
     period="when it happened",
-    walk=ByWindow(events.c.event_key, where=_without_job, filters=(PERIOD,)),
+    walk=ByKey(events.c.at_us, events.c.event_key, where=_without_job, filters=(PERIOD,)),
     columns=_WHAT_IT_IS + _WHOSE_IT_IS,
 )
 

@@ -14,7 +14,6 @@ from typing import Any, Protocol, TypeAlias
 from sqlalchemy import ColumnElement, select, tuple_
 
 from fiveobs.monitor.exporting.columns import Column, Row, as_rows
-from fiveobs.monitor.live.events import newest_key
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.executions import Executions, executions_of
 from fiveobs.monitor.store.rows import JobRow
@@ -27,7 +26,6 @@ __all__ = [
     "STATUS",
     "ByKey",
     "ByParent",
-    "ByWindow",
     "Conditions",
     "Parents",
     "Walk",
@@ -38,8 +36,6 @@ __all__ = [
 
 #: Rows that are read at once, and so the most that an export holds.
 MOST_ROWS = 1_000
-#: Keys that are looked at in one read where most rows may be somebody else's.
-_WINDOW = 20_000
 #: What rows can be chosen by.
 PERIOD, KIND, STATUS, JOB = "period", "kind", "status", "job"
 #: Microseconds since 1970: before and after everything.
@@ -230,47 +226,6 @@ class _Reading:
             wanted = wanted.where(_is_after(self._order, after))
         with self._store.reading() as connection:
             return list(connection.execute(wanted))
-
-
-class ByWindow:
-    """Events in the order in which they came in, for which there is no index.
-
-    All events of the store are looked at, a bounded number in each read.
-
-    Args:
-        key: The column of their keys.
-        where: The conditions that they must meet.
-        filters: What can be chosen by.
-    """
-
-    def __init__(
-        self,
-        key: Any,
-        where: Conditions,
-        filters: Collection[str] = (),
-    ) -> None:
-        self._key = key
-        self._where = where
-        self.filters = filters
-
-    def chunks(
-        self, store: Store, columns: Sequence[Column], wanted: Wanted
-    ) -> Iterator[list[Row]]:
-        """The rows, at most `MOST_ROWS` at a time."""
-        with store.reading() as connection:
-            after, newest = 0, newest_key(connection)
-        expressions = [each.expression for each in columns]
-        statement = select(*_named(expressions), self._key).where(*self._where(wanted))
-        statement = statement.order_by(self._key).limit(MOST_ROWS)
-        while after < newest:
-            end = min(after + _WINDOW, newest)
-            with store.reading() as connection:
-                found = connection.execute(
-                    statement.where(self._key > after, self._key <= end)
-                ).all()
-            if found:
-                yield as_rows(columns, found)
-            after = found[-1][-1] if len(found) == MOST_ROWS else end
 
 
 def jobs_of(store: Store, wanted: Wanted) -> Iterator[list[int]]:
