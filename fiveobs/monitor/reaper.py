@@ -4,7 +4,7 @@ A worker of this machine is dead when the kernel says so, at once; how busy or q
 matter, so that a job which blocks the interpreter for a minute is not lost. A worker elsewhere is
 dead when its heartbeats have stopped for longer than the lease. Nothing is concluded before all of
 a dead worker's journal is in the store. A conclusion goes into this process's own journal
-(`fiveobs._lost`), comes back like any record, and is taken back by a later sign of life.
+(`fiveobs._others`), comes back like any record, and is taken back by a later sign of life.
 
 Reads the store and the journal folder; writes the audit trail. One thread runs it.
 """
@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fiveobs._lost import JobOfOthers, conclude_lost, record_change
+from fiveobs._others import JobOfOthers, conclude_lost, record_change
 from fiveobs.journal.locks import holder_pid
 from fiveobs.journal.segments import LOCK_SUFFIX, segment_files
 from fiveobs.monitor.claims import Claims, is_taken_in

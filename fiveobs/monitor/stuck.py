@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select, update
 
-from fiveobs._lost import JobOfOthers, record_change
+from fiveobs._others import JobOfOthers, record_change
 from fiveobs.monitor.claims import Claims
 from fiveobs.monitor.store import auditing
 from fiveobs.monitor.store.engine import Store

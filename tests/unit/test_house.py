@@ -51,8 +51,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_runtime",
     ),
     (
-        "_lost",
-        "_workflow",
+        "_others",
         "_log",
         "_stage",
         "_job",
@@ -66,8 +65,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 #: All that the monitor may know of the worker side.
 MONITOR_MAY_IMPORT = (
-    *("exceptions", "_version", "_report", "types", "_parsers", "_config", "_control", "_lost"),
-    *("_runtime", "_workflow"),
+    *("exceptions", "_version", "_report", "types", "_parsers", "_config", "_control", "_others"),
+    "_runtime",
     *("journal.reader", "journal.segments", "journal.locks"),
 )
 

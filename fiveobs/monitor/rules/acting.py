@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from fiveobs._workflow import carrier_of
+from fiveobs._others import carrier_of
 from fiveobs.monitor.rules.facts import MISSING, Facts
 from fiveobs.monitor.rules.models import Action, Emit, Rule
 from fiveobs.monitor.rules.registry import LAUNCHERS, PROCESSORS, Firing, Launch, find

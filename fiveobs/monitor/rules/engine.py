@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from sqlalchemy import and_, delete, or_, select, update
 
+from fiveobs._others import record_for
 from fiveobs._report import report
-from fiveobs._workflow import record_for
 from fiveobs.monitor.live.events import events_by_key
 from fiveobs.monitor.rules import expecting
 from fiveobs.monitor.rules.acting import Outcome, Work, launched_job_id, perform

@@ -1,9 +1,9 @@
-"""Records that a job of another process is lost, on all five tracks; the monitor concludes it.
+"""What the monitor records about the jobs of other processes, and how it starts such jobs.
 
-The record goes into the journal of the process that concludes, and from there wherever records go:
-a ``job.lost`` event and log line, a count in ``jobs.processed``, a Sentry event, and a span. The
-span is a child of the job's own one, which never ended and so was never sent; it covers the time
-in which the job was seen.
+A record goes into the journal of this process, and from there wherever records go. That a job is
+lost is told on all five tracks: a ``job.lost`` event and log line, a count in ``jobs.processed``, a
+Sentry event, and a span. The span is a child of the job's own one, which never ended and so was
+never sent; it covers the time in which the job was seen.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fiveobs import _runtime
+from fiveobs._carrier import Link, write_carrier
 from fiveobs._report import report
 
-__all__ = ["JobOfOthers", "conclude_lost", "record_change"]
+__all__ = ["JobOfOthers", "carrier_of", "conclude_lost", "record_change", "record_for"]
 
 #: OTLP's number of the status "error".
 _ERROR = 2
@@ -113,16 +114,56 @@ def record_change(
     Returns:
         Whether it was recorded.
     """
+    before, now = change
+    data = {**data, "entity": entity, "from_state": before, "to_state": now}
+    return record_for(job.fields(), "state.changed", level, message, data)
+
+
+def record_for(
+    fields: Mapping[str, Any], event_type: str, level: str, message: str, data: Mapping[str, Any]
+) -> bool:
+    """Record an event about a job of another process, or about no job. Never raises.
+
+    Args:
+        fields: The project and, if it is about a job, the job's ids; as the journal's line has
+            them.
+        event_type: A type of the journal's schema.
+        level: How much it matters.
+        message: One line for people.
+        data: What else there is to say.
+
+    Returns:
+        Whether it was recorded.
+    """
     try:
         pipeline = _runtime.get()
         if pipeline is None:
             return False
-        before, now = change
-        data = {**data, "entity": entity, "from_state": before, "to_state": now}
         message, cleaned = pipeline.cleaned(message, data)
-        fields = {**pipeline.base, **job.fields()}
-        pipeline.emit(fields, "state.changed", level, message, cleaned)
+        known = {"service": pipeline.config.service, **pipeline.base, **fields}
+        pipeline.emit(known, event_type, level, message, cleaned)
     except Exception as exc:
-        report("state", f"a change of {job.job_id} was not recorded: {type(exc).__name__}: {exc}")
+        report("others", f"{event_type} was not recorded: {type(exc).__name__}: {exc}")
         return False
     return True
+
+
+def carrier_of(record: Mapping[str, Any], job_id: str) -> dict[str, str]:
+    """The headers with which a job is started on account of an event.
+
+    It goes on with the event's trace, session and request, and the event's job is its parent.
+
+    Args:
+        record: The event, as the journal's line has it.
+        job_id: The id of the job that is started.
+    """
+    return write_carrier(
+        Link(
+            trace_id=record.get("trace_id"),
+            span_id=record.get("span_id"),
+            session_id=record.get("session_id"),
+            request_id=record.get("request_id"),
+            job_id=job_id,
+            parent_job_id=record.get("job_id"),
+        )
+    )
