@@ -4,7 +4,10 @@ Who owns a journal is told by the lock on it, as the kernel knows it: the proces
 if it is the one in the journal's name. For each such process a pidfd is held, which becomes
 readable when the process ends and gives its exit status though it is no child of ours (Linux 6.15;
 before, the status is in ``/proc`` until the parent has asked for it). Whatever the system does not
-have or not tell is left out. Used by one thread.
+have or not tell is left out.
+
+A process must be found before it ends, be it a moment after it began. So this is done by a thread
+of its own, which waits for no store; what it knows may be asked by others.
 
 Source: pidfd_open(2); linux/pidfd.h, ``PIDFD_GET_INFO``; inotify(7); proc(5).
 """
@@ -17,6 +20,7 @@ import os
 import select
 import struct
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -36,6 +40,8 @@ _INFO = "QQ11Ii"
 _INFO_EXIT = 1 << 3
 #: A process may have begun this much after its journal by the clocks that tell, in seconds.
 _CLOCKS_S = 3.0
+#: How often what the processes use is noted, in seconds.
+_LOOK_S = 0.5
 #: How long an exit status is waited for: the parent has to ask for it first.
 _STATUS_WAIT_S = 2.0
 #: A lock that was not its owner's is looked at again after so many seconds.
@@ -86,14 +92,20 @@ class _Watch:
 class Processes:
     """The processes that own the journals of a folder, as far as they run on this machine.
 
+    Nothing is known of any unless `run` runs. All else may be called from any thread.
+
     Args:
         folder: The journal folder.
         clock: Monotonic seconds.
     """
 
+    name = "processes"
+
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
         self._clock = clock
+        #: Held for all but waiting.
+        self._lock = threading.Lock()
         self._watched: dict[str, _Watch] = {}
         self._deaths: dict[str, Death] = {}
         self._look_again_at: dict[str, float] = {}
@@ -106,7 +118,7 @@ class Processes:
         self._poll = select.poll() if hasattr(select, "poll") else None
         self._most = _most_files()
         self._kills = Kills(clock)
-        self._log = KernelLog.open(clock)
+        self._log = KernelLog(-1, clock)
         self._is_able = self._poll is not None and hasattr(os, "pidfd_open")
         self._arrivals = _Arrivals(folder)
 
@@ -114,38 +126,63 @@ class Processes:
 
     def is_alive(self, stem: str) -> bool:
         """Whether the journal's process is watched and has not ended; ``False`` may be both."""
-        watch = self._watched.get(stem)
-        return watch is not None and not watch.ended_at_s
+        with self._lock:
+            watch = self._watched.get(stem)
+            return watch is not None and not watch.ended_at_s
 
     def is_ending(self, stem: str) -> bool:
         """Whether it has ended and its exit status is still waited for."""
-        return stem in self._watched and not self.is_alive(stem)
+        with self._lock:
+            watch = self._watched.get(stem)
+            return watch is not None and watch.ended_at_s > 0
 
     def death(self, stem: str) -> Death | None:
         """How the journal's process ended, if that was seen."""
-        return self._deaths.get(stem)
+        with self._lock:
+            return self._deaths.get(stem)
 
     def is_named(self, pid: int) -> bool | None:
         """Whether the kernel's log says that it killed this process for want of memory.
 
         ``None`` if the log cannot be read.
         """
-        return self._log.names(pid)
+        with self._lock:
+            return self._log.names(pid)
 
     def forget(self, stem: str) -> None:
         """Its death is dealt with."""
-        self._deaths.pop(stem, None)
+        with self._lock:
+            self._deaths.pop(stem, None)
+
+    # --- looking -----------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> None:
+        """Watch until told to stop."""
+        look_at_s = 0.0
+        self._log = KernelLog.open(self._clock)
+        try:
+            while not stop.is_set():
+                with self._lock:
+                    if self._clock() >= look_at_s:
+                        look_at_s = self._clock() + _LOOK_S
+                        self._look()
+                    else:
+                        self._glance()
+                ended = self._wait(self._pause_s)
+                with self._lock:
+                    self._note(ended)
+        finally:
+            with self._lock:
+                self._close()
 
     @property
-    def pause_s(self) -> float:
+    def _pause_s(self) -> float:
         """How often to look: closely where limits are set, because they are reached quickly."""
         if self._is_expecting:
             return 0.005
         return 0.05 if any(each.limits.are_set for each in self._watched.values()) else 0.1
 
-    # --- looking -----------------------------------------------------------------------------
-
-    def look(self) -> None:
+    def _look(self) -> None:
         """Find new processes, and see what those that are known use."""
         if not self._is_able:
             return
@@ -153,32 +190,16 @@ class Processes:
             self._poll.register(self._arrivals.fd, select.POLLIN)
         self._log.read()
         self._kills.count(self._kills.machine)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             self._find()
         for watch in self._watched.values():
             self._sample(watch)
 
-    def wait(self, timeout_s: float) -> None:
-        """Until a process ends, or so many seconds; then see how it ended."""
-        if self._poll is None:
-            time.sleep(timeout_s)
-            return
-        ended = {fd for fd, _ in self._poll.poll(timeout_s * 1000)}
-        if self._arrivals.fd in ended:
-            self._arrivals.drain()
-            self._changed_ns = -1
-        for watch in list(self._watched.values()):
-            if watch.fd in ended:
-                self._poll.unregister(watch.fd)
-                watch.ended_at_s = self._clock()
-            if watch.ended_at_s:
-                self._end(watch)
-
-    def glance(self) -> None:
+    def _glance(self) -> None:
         """Find new processes if there may be any, and see what those with limits use; cheap."""
         if not self._is_able:
             return
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             changed_ns = self._folder.stat().st_mtime_ns
             if changed_ns != self._changed_ns or self._is_expecting:
                 self._changed_ns = changed_ns
@@ -187,13 +208,33 @@ class Processes:
             if watch.limits.are_set:
                 self._sample(watch)
 
-    def close(self) -> None:
+    def _wait(self, timeout_s: float) -> set[int]:
+        """Until a process ends or a file is made, or so many seconds; whose descriptors tell so."""
+        if self._poll is None:
+            time.sleep(timeout_s)
+            return set()
+        return {fd for fd, _ in self._poll.poll(timeout_s * 1000)}
+
+    def _note(self, ended: set[int]) -> None:
+        """See how the processes ended."""
+        if self._arrivals.fd in ended:
+            self._arrivals.drain()
+            self._changed_ns = -1
+        for watch in list(self._watched.values()):
+            if watch.fd in ended and self._poll is not None:
+                self._poll.unregister(watch.fd)
+                watch.ended_at_s = self._clock()
+            if watch.ended_at_s:
+                self._end(watch)
+
+    def _close(self) -> None:
         """Let go of everything."""
         for watch in self._watched.values():
             os.close(watch.fd)
         self._watched.clear()
         self._poll = select.poll() if self._is_able else None
         self._arrivals.close()
+        self._arrivals = _Arrivals(self._folder)
         self._log.close()
 
     # --- one process -------------------------------------------------------------------------

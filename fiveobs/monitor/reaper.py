@@ -93,8 +93,8 @@ class Reaper:
         store: Where jobs and workers are.
         folder: The journal folder, ``<FIVEOBS_HOME>/journal``.
         report: Called with a cause and a message when something goes wrong.
+        processes: Sees the processes of this machine, while it runs.
         lease: How long silence is no death.
-        processes: Sees the processes of this machine.
         beside: What else is to be done at each look, in the same thread.
         clock: Monotonic seconds.
         now: Seconds since 1970.
@@ -108,8 +108,8 @@ class Reaper:
         folder: Path,
         *,
         report: Callable[[str, str], None],
+        processes: Processes,
         lease: Lease | None = None,
-        processes: Processes | None = None,
         beside: Sequence[Callable[[], object]] = (),
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
@@ -119,7 +119,7 @@ class Reaper:
         self._report = report
         self._claims = Claims(folder)
         self._lease = lease or Lease()
-        self._processes = processes or Processes(folder, clock=clock)
+        self._processes = processes
         self._beside = beside
         self._clock = clock
         self._now = now
@@ -135,17 +135,10 @@ class Reaper:
 
     def run(self, stop: threading.Event) -> None:
         """Look after the workers until told to stop; failures are reported, and tried again."""
-        step_at = 0.0
-        try:
-            while not stop.is_set():
-                self._processes.wait(self._processes.pause_s)
-                self._processes.glance()
-                if self._clock() >= step_at:
-                    step_at = self._clock() + _STEP_S
-                    for task in (self.step, *self._beside):
-                        self._take_care(task)
-        finally:
-            self._processes.close()
+        while not stop.is_set():
+            for task in (self.step, *self._beside):
+                self._take_care(task)
+            stop.wait(_STEP_S)
 
     def _take_care(self, task: Callable[[], object]) -> None:
         try:
@@ -159,7 +152,6 @@ class Reaper:
         Raises:
             sqlalchemy.exc.OperationalError: The store cannot be reached.
         """
-        self._processes.look()
         self._refresh()
         told = sum(self._bury(*each) for each in self._dead())
         self._let_go()

@@ -32,6 +32,7 @@ from fiveobs.monitor.figures import Figures
 from fiveobs.monitor.heads import PromptProtocol
 from fiveobs.monitor.ingest.ingester import Ingester
 from fiveobs.monitor.keeping import announced, served_alone, write_private
+from fiveobs.monitor.processes import Processes
 from fiveobs.monitor.reaper import Reaper
 from fiveobs.monitor.retention.service import Retention
 from fiveobs.monitor.rules.engine import RuleEngine
@@ -102,7 +103,9 @@ def make_services(store: Store, settings: MonitorSettings) -> Services:
 
     watch = IngestWatch(store, folder)
     stuck, control = StuckJobs(store, folder), Control(store, settings.home)
-    reaper = Reaper(store, folder, report=tell, beside=(stuck.step, control.settle))
+    processes = Processes(folder)
+    beside = stuck.step, control.settle
+    reaper = Reaper(store, folder, report=tell, processes=processes, beside=beside)
     reconciler = Reconciler(store, settings.home, control)
     projector = Projector(store, report=tell, beside=(reconciler.step,))
     sender = Sender(Guard(settings.webhook_allowed_networks))
@@ -112,6 +115,7 @@ def make_services(store: Store, settings: MonitorSettings) -> Services:
     retention.watch(figures)
     _watch_work(figures, reaper, deliverer, engine)
     services: list[Service] = [
+        processes,
         _Named("ingest", Ingester(store, folder, report=tell).run),
         watch,
         _Named("reaper", reaper.run),

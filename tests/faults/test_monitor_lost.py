@@ -17,6 +17,7 @@ import fiveobs
 from fiveobs.monitor import processes
 from fiveobs.monitor.ingest.ingester import Ingester
 from fiveobs.monitor.kills import KernelLog
+from fiveobs.monitor.processes import Processes
 from fiveobs.monitor.reaper import Lease, Reaper
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import attempts, audit, events, jobs
@@ -52,13 +53,24 @@ class Lost:
         self.problems.append(f"{cause}: {message}")
 
     def start(self) -> None:
-        ingester = Ingester(self.store, self.home / "journal", report=self.tell)
-        for run in (ingester.run, self.reaper().run):
-            self._threads.append(threading.Thread(target=run, args=(self.stop,), daemon=True))
-            self._threads[-1].start()
+        self.watch()
+        self.take_in_and_reap()
+
+    def watch(self) -> None:
+        self.processes = Processes(self.home / "journal")
+        self._run(self.processes.run)
+
+    def take_in_and_reap(self) -> None:
+        self._run(Ingester(self.store, self.home / "journal", report=self.tell).run)
+        self._run(self.reaper().run)
+
+    def _run(self, service: Callable[[threading.Event], None]) -> None:
+        self._threads.append(threading.Thread(target=service, args=(self.stop,), daemon=True))
+        self._threads[-1].start()
 
     def reaper(self, **given: Any) -> Reaper:
-        return Reaper(self.store, self.home / "journal", report=self.tell, **given)
+        folder = self.home / "journal"
+        return Reaper(self.store, folder, report=self.tell, processes=self.processes, **given)
 
     def end(self) -> None:
         self.stop.set()
@@ -266,3 +278,21 @@ def test_a_death_that_nobody_saw_is_no_certain_cause(monitor: Lost) -> None:
     _, cause, details = monitor.rows()[worker.job_id]
     assert (cause, details["is_certain"]) == (KILLED, False)
     assert not {"exit_code", "signal"} & details.keys()
+
+
+def test_a_death_is_seen_while_the_store_keeps_us_waiting(monitor: Lost) -> None:
+    """Who watches processes waits for no store: how they ended is known when the store is back."""
+    monitor.end()
+    monitor.stop = threading.Event()
+    monitor.watch()
+    worker = Worker(monitor.home, "kill")
+    pid = worker.process.pid
+    (lock,) = (monitor.home / "journal").glob(f"*-{pid}-*.lock")
+    assert until(lambda: monitor.processes.is_alive(lock.stem), 30)
+    worker.go()
+    assert until(lambda: monitor.processes.death(lock.stem) is not None, WITHIN_S)
+    worker.end()
+    monitor.take_in_and_reap()
+    assert until(has(monitor, worker.job_id, "lost"), WITHIN_S)
+    _, cause, details = monitor.rows()[worker.job_id]
+    assert (cause, details["signal"]) == (KILLED, "SIGKILL")

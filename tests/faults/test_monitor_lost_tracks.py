@@ -16,6 +16,7 @@ from tests.support.workers import Destinations, until
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how they ended")
 #: What the issue asks for, in seconds, and what a receiver may take on a busy machine.
 WITHIN_S, ARRIVES_S = 10.0, 20.0
+OF_JOB = "/api/default/default/execution/job"
 
 
 class Loss(NamedTuple):
@@ -38,6 +39,9 @@ def loss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loss]:
             worker = Worker(home, "kill")
             try:
                 (started,) = until(lambda: workers.events(home, "job.started"))
+                progress = f"{OF_JOB}/{started['job_id']}/progress"
+                # What dies in the first moment of its life may have gone before it is seen.
+                until(lambda: monitor.get(progress).is_success, timeout_s=ARRIVES_S)
                 worker.go()
                 found = until(
                     lambda: workers.events(home, "job.lost"), timeout_s=WITHIN_S, what="a report"

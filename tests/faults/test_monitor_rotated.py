@@ -16,6 +16,7 @@ import pytest
 import fiveobs
 from fiveobs.monitor.control import Control, Requester
 from fiveobs.monitor.ingest.ingester import Ingester
+from fiveobs.monitor.processes import Processes
 from fiveobs.monitor.reaper import Lease, Reaper
 from fiveobs.monitor.store.engine import Store
 from tests.support.ingesting import rows
@@ -62,9 +63,12 @@ class Rotated:
         self.job_id = self.process.stdout.readline().strip()
         until(lambda: not self.first.exists() and self.beats(), timeout_s=60.0, what="rotation")
         self.stop = threading.Event()
+        folder, processes = home / "journal", Processes(home / "journal")
+        lease = Lease(elsewhere_s=2.0)
         runs = (
-            Ingester(store, home / "journal", report=self.tell).run,
-            Reaper(store, home / "journal", report=self.tell, lease=Lease(elsewhere_s=2.0)).run,
+            processes.run,
+            Ingester(store, folder, report=self.tell).run,
+            Reaper(store, folder, report=self.tell, processes=processes, lease=lease).run,
         )
         self.threads = [threading.Thread(target=run, args=(self.stop,)) for run in runs]
         for thread in self.threads:

@@ -13,7 +13,7 @@ from fiveobs import _runtime
 from fiveobs.journal.locks import StemLock
 from fiveobs.journal.segments import LOCK_SUFFIX, segment_files
 from fiveobs.monitor.evidence import HOST_GONE, KILLED
-from fiveobs.monitor.processes import Death, Processes
+from fiveobs.monitor.processes import Processes
 from fiveobs.monitor.reaper import Reaper
 from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import attempts, audit, jobs
@@ -25,19 +25,6 @@ from tests.support.journals import START_NS, line, write_segment
 BOOT, NAMESPACE = "boot-1", "4026531836"
 #: How long the machines of these workers have run when the workers begin, in ticks.
 UP_TICKS = 360_000
-
-
-class Unseen(Processes):
-    """The processes of a machine of which none can be seen."""
-
-    def look(self) -> None:
-        pass
-
-    def is_alive(self, stem: str) -> bool:
-        return False
-
-    def death(self, stem: str) -> Death | None:
-        return None
 
 
 class Worker:
@@ -85,7 +72,7 @@ class House:
             self.store,
             folder,
             report=tell,
-            processes=Unseen(folder),
+            processes=Processes(folder),
             clock=lambda: self.at_s,
             now=lambda: START_NS / 1e9 + self.at_s,
         )
