@@ -105,11 +105,9 @@ class Ruling:
 
     def due(self) -> list[Any]:
         """What is waiting and may be tried now."""
-        return [
-            row
-            for row in self.firings()
-            if row.status == "pending" and row.next_try_at_us <= self.now_s * 1e6
-        ]
+        now_us = round(self.now_s * 1e6)  # as the engine has it
+        found = self.firings()
+        return [row for row in found if row.status == "pending" and row.next_try_at_us <= now_us]
 
     def firings(self) -> list[Any]:
         """All there are, in their order."""
