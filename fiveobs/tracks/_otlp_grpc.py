@@ -1,11 +1,12 @@
 """OTLP over gRPC: one unary call per batch, on bytes, with a deadline.
 
 Imported by :mod:`fiveobs.tracks._otlp` only, and only where gRPC is the protocol: loading grpcio
-starts machinery that must not cross a fork. One thread uses a wire.
+starts machinery that must not cross a fork (`_grpc_forks`). One thread uses a wire.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from fiveobs.exceptions import DeliveryError
 from fiveobs.tracks._deadline import Deadline
+from fiveobs.tracks._grpc_forks import Turn, calls
 from fiveobs.tracks._http import MAX_RETRY_AFTER_S, USER_AGENT, excerpt
 from fiveobs.tracks._otlp import response_type
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 # gRPC loads this at its first channel; then, a fork could come in between.
 importlib.import_module("grpc._channel")
+calls.watch_forks()
+#: Never used. With its last channel gRPC would shut itself down, and a child that is forked while
+#: that goes on waits forever at its own first channel.
+_KEPT = grpc.insecure_channel("ipv4:127.0.0.1:1")
 
 __all__ = ["GrpcWire"]
 
@@ -58,6 +64,8 @@ RETRY_CODES: Final = frozenset(
         Code.UNKNOWN,
     }
 )
+#: Codes after which another connection is made.
+LEFT_CODES: Final = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 #: Codes that a wrong setting causes, with what to look at: the data is kept.
 SETTING_HINTS: Final = {
     Code.UNAUTHENTICATED: "check the credentials in the headers",
@@ -131,9 +139,14 @@ class GrpcWire:
 
     def close(self) -> None:
         """Drop the channel; a later send makes another. Does not block."""
-        channel, self._channel, self._call = self._channel, None, None
-        if channel is not None:
-            channel.close()
+        if self._channel is not None:
+            with contextlib.suppress(DeliveryError), calls.inside(Turn(lambda: None)):
+                self._break_off()
+                self._channel = self._call = None
+
+    def _break_off(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
 
     def _export(self, body: bytes, deadline: Deadline) -> bytes:
         """Call once, and once more where the channel rather than the receiver may be at fault.
@@ -141,33 +154,47 @@ class GrpcWire:
         A connection that the receiver has closed, or one met right after a fork, fails the first
         call at once; so a failure straight after a success, or at the very start, is tried again.
         """
+        turn = Turn(self._break_off)
         try:
-            return self._attempt(body, deadline)
+            return self._attempt(body, deadline, turn)
         except grpc.RpcError as exc:
             again = exc.code() is Code.UNAVAILABLE and self._may_be_stale and not _retry_s(exc)
             self._may_be_stale = False
             if not again:
                 raise self._refusal(exc) from exc
         try:
-            return self._attempt(body, deadline)
+            return self._attempt(body, deadline, turn)
         except grpc.RpcError as exc:
             raise self._refusal(exc) from exc
 
-    def _attempt(self, body: bytes, deadline: Deadline) -> bytes:
-        call = self._call or self._connect()
-        try:
-            response: bytes | None = call(
-                body, timeout=deadline.remaining_s(), metadata=self._metadata
-            )
-        except grpc.RpcError as exc:
-            if exc.code() in {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED}:
+    def _attempt(self, body: bytes, deadline: Deadline, turn: Turn) -> bytes:
+        """Call once; anew where a fork breaks that off."""
+        while True:
+            try:
+                response = self._make(body, deadline, turn)
+            except (grpc.RpcError, ValueError) as exc:  # the latter is of a closed channel
+                is_left = isinstance(exc, grpc.RpcError) and exc.code() in LEFT_CODES
+                if turn.is_broken_off or is_left:
+                    self.close()
+                if turn.is_broken_off:
+                    continue
+                raise
+            if turn.is_broken_off:  # it had been answered just then
                 self.close()
-            raise
+            break
         self._may_be_stale = True
         if response is None:  # gRPC's word for an answer without a message, or with half of one
             message = "no message"
             raise DecodeError(message)
         return response
+
+    def _make(self, body: bytes, deadline: Deadline, turn: Turn) -> bytes | None:
+        with calls.inside(turn):
+            call = self._call or self._connect()
+            response: bytes | None = call(
+                body, timeout=deadline.remaining_s(), metadata=self._metadata
+            )
+            return response
 
     def _connect(self) -> Any:
         options = [

@@ -23,6 +23,10 @@ ASLEEP = {
 }
 #: Sums are sent in a flush only: who leaves between the sending and its note has them sent again.
 UNTIMED = {"METRICS_COLLECTION_INTERVAL": "60"}
+#: Something is sent at once, and the end waits for no delivery.
+SENDING = {"FIVEOBS_FLUSH_INTERVAL": "0.1", "FIVEOBS_SHUTDOWN_TIMEOUT": "1"}
+#: What gRPC says where it leaves a child with its parent's state, because a call is under way.
+UNPREPARED = "skipping fork() handlers"
 both = pytest.mark.parametrize("protocol", ["http", "grpc"])
 #: Longer than a child and the locks may take together.
 RUN_TIMEOUT_S = 100.0
@@ -59,6 +63,37 @@ def test_children_recycled_after_each_task_lose_nothing(
     assert len(told) == 8 + (parent == "idle")
     assert found["metrics"].held == len(told) + 1  # and the successor's
     assert found["errors"].held == 8 // 2
+
+
+@both
+def test_children_forked_while_their_parent_sends_lose_nothing(
+    protocol: str, fiveobs_home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Calls are under way at each fork; what the children send themselves arrives, too."""
+    with Destinations(protocol=protocol) as there:
+        there.otlp.mode, there.otlp.delay_s = "slow", 0.02
+        told = _run(there, "prefork_busy", "flush", 16, **UNTIMED)
+        assert UNPREPARED not in capfd.readouterr().err
+        own = told[0]["job"].partition("-")[0]
+        children = {each["job"] for each in told if not each["job"].startswith(own)}
+        spans = {each["attributes"].get("job.id") for each in there.otlp.spans}
+        assert len(children) == 16
+        assert children <= spans
+        settle(there, fiveobs_home, told)
+
+
+def test_a_fork_from_c_while_grpc_sends_is_survived(
+    fiveobs_home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """GRPC would abort such a child: it leaves what it has to another process, and ends well."""
+    with Destinations(protocol="grpc") as there:
+        there.otlp.mode, there.otlp.delay_s = "slow", 5.0
+        told = _run(there, "c_fork_busy", 4, **ASLEEP | SENDING)
+        assert UNPREPARED in capfd.readouterr().err
+        assert told.pop()["sending"] > 0
+        there.otlp.mode = "ok"
+        settle(there, fiveobs_home, told, was_killed=True)  # in the midst of a call, likewise
+    assert len(told) == 5
 
 
 @both

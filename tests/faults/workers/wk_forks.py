@@ -19,6 +19,7 @@ from wk_obeys import say
 import fiveobs
 from fiveobs._loading import loading
 from fiveobs._wake import Wake
+from fiveobs.tracks._grpc_forks import calls
 
 #: A child that takes longer hangs.
 CHILD_TIMEOUT_S = 20.0
@@ -28,10 +29,13 @@ LOCK_TYPES = (type(threading.Lock()), type(threading.RLock()))
 
 
 def wait_for(pid: int) -> None:
-    """Wait for a child; kill and name one that hangs."""
+    """Wait for a child; kill and name one that hangs, and name one that did not end well."""
     deadline = time.monotonic() + CHILD_TIMEOUT_S
     while time.monotonic() < deadline:
-        if os.waitpid(pid, os.WNOHANG)[0]:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            if status:
+                say(hung=pid, ended=os.waitstatus_to_exitcode(status))
             return
         time.sleep(0.005)
     os.kill(pid, signal.SIGKILL)
@@ -61,6 +65,37 @@ def prefork(parent: str, leave: str, children: str) -> None:
     for number in range(int(children)):
         child(leave, fails=number % 2 == 0)
     os._exit(0)
+
+
+def prefork_busy(leave: str, children: str) -> None:
+    """A parent that sends all the while it forks."""
+    wk_obeys.job()
+    over = threading.Event()
+
+    def send() -> None:
+        while not over.is_set():
+            wk_obeys.job()
+            fiveobs.flush()
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    for _ in range(int(children)):
+        child(leave)
+    over.set()
+    sending.join()
+
+
+def c_fork_busy(children: str) -> None:
+    """A fork from C while a call of gRPC's goes on: the receiver takes its time."""
+    fork = ctypes.PyDLL(None).fork
+    wk_obeys.job()
+    deadline = time.monotonic() + CHILD_TIMEOUT_S
+    while not calls._turns and time.monotonic() < deadline:
+        time.sleep(0.005)
+    wait_for_sleep()
+    for _ in range(int(children)):
+        child("exit", fork)
+    say(sending=len(calls._turns))
 
 
 def c_fork(children: str) -> None:
