@@ -24,7 +24,8 @@ __all__ = ["Turn", "calls"]
 
 #: How long a fork waits for a call, in seconds. Each fork that breaks off the same call doubles it,
 #: up to a limit: else many forks and a receiver that takes its time would keep it from being made.
-_FIRST_PATIENCE_S, _MOST_PATIENCE_S = 0.02, 0.25
+#: A receiver that did not take the batch before is not waited for any longer.
+_FIRST_PATIENCE_S, _MOST_PATIENCE_S = 0.005, 0.25
 #: What a call that is broken off may take to end, and the longest that anybody holds the lock.
 _ENDS_S = 1.0
 #: After that a fork is over, whatever has become of who made it.
@@ -40,12 +41,21 @@ class Turn:
 
     Args:
         break_off: Ends the call from another thread, at once.
+        is_worth_waiting: Whether the receiver takes batches, as far as is known.
     """
 
-    def __init__(self, break_off: Callable[[], None]) -> None:
+    def __init__(self, break_off: Callable[[], None], *, is_worth_waiting: bool = True) -> None:
         self.break_off = break_off
-        self.patience_s = _FIRST_PATIENCE_S
         self.is_broken_off = False
+        #: How long a fork waits for it.
+        self.patience_s = _FIRST_PATIENCE_S
+        self._most_s = _MOST_PATIENCE_S if is_worth_waiting else _FIRST_PATIENCE_S
+
+    def give_up(self) -> None:
+        """Break the call off; the next fork that meets it is more patient."""
+        self.is_broken_off = True
+        self.patience_s = min(2 * self.patience_s, self._most_s)
+        self.break_off()
 
 
 class _Calls:
@@ -110,9 +120,7 @@ class _Calls:
         for turn in sorted(self._turns, key=lambda each: each.patience_s):
             left_s = turn.patience_s - (time.monotonic() - began_s)
             if not self._changed.wait_for(partial(self._is_over, turn), left_s):
-                turn.is_broken_off = True
-                turn.patience_s = min(2 * turn.patience_s, _MOST_PATIENCE_S)
-                turn.break_off()
+                turn.give_up()
         self._changed.wait_for(lambda: not self._turns, _ENDS_S)
 
     def _is_over(self, turn: Turn) -> bool:

@@ -118,6 +118,8 @@ class GrpcWire:
         self._channel: grpc.Channel | None = None
         self._call: Any = None
         self._may_be_stale = True
+        #: Whether the last call was answered.
+        self._is_taking = True
 
     def send(self, body: bytes, timeout_s: float) -> Message:
         """Make one call; see :meth:`fiveobs.tracks._otlp.OtlpSender.send`."""
@@ -154,7 +156,8 @@ class GrpcWire:
         A connection that the receiver has closed, or one met right after a fork, fails the first
         call at once; so a failure straight after a success, or at the very start, is tried again.
         """
-        turn = Turn(self._break_off)
+        turn = Turn(self._break_off, is_worth_waiting=self._is_taking)
+        self._is_taking = False
         try:
             return self._attempt(body, deadline, turn)
         except grpc.RpcError as exc:
@@ -182,7 +185,7 @@ class GrpcWire:
             if turn.is_broken_off:  # it had been answered just then
                 self.close()
             break
-        self._may_be_stale = True
+        self._may_be_stale = self._is_taking = True
         if response is None:  # gRPC's word for an answer without a message, or with half of one
             message = "no message"
             raise DecodeError(message)

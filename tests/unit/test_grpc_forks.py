@@ -62,10 +62,16 @@ def test_a_fork_waits_for_a_call_that_ends_soon(
         assert not call.turn.is_broken_off
 
 
-def test_a_fork_breaks_off_a_call_that_goes_on(calls: _Calls) -> None:
-    """Each time that it meets the same one it waits longer before, up to a limit."""
-    turn, patience_s = Turn(lambda: None), []
-    for _ in range(6):
+@pytest.mark.parametrize(
+    ("is_worth_waiting", "expected_s"),
+    [(True, [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.25, 0.25]), (False, [0.005] * 4)],
+)
+def test_a_fork_breaks_off_a_call_that_goes_on(
+    calls: _Calls, is_worth_waiting: bool, expected_s: list[float]
+) -> None:
+    """Each time that it meets the same one it waits longer before, if that is worth it."""
+    turn, patience_s = Turn(lambda: None, is_worth_waiting=is_worth_waiting), []
+    for _ in expected_s:
         patience_s.append(turn.patience_s)
         call = Call(calls, turn)
         assert call.is_in.wait(LONG_S)
@@ -73,7 +79,7 @@ def test_a_fork_breaks_off_a_call_that_goes_on(calls: _Calls) -> None:
             assert not calls._turns
             assert turn.is_broken_off
         call.thread.join(LONG_S)
-    assert patience_s == [0.02, 0.04, 0.08, 0.16, 0.25, 0.25]
+    assert patience_s == expected_s
 
 
 def test_nobody_begins_a_call_while_somebody_forks(calls: _Calls) -> None:
