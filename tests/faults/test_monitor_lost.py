@@ -23,6 +23,7 @@ from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.schema import attempts, audit, events, jobs
 from tests.faults.dying_workers import Worker
 from tests.support.cgroups import entering, small_cgroup
+from tests.support.journals import stems_of
 from tests.support.stores import open_sqlite
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -286,11 +287,10 @@ def test_a_death_is_seen_while_the_store_keeps_us_waiting(monitor: Lost) -> None
     monitor.stop = threading.Event()
     monitor.watch()
     worker = Worker(monitor.home, "kill")
-    pid = worker.process.pid
-    (lock,) = (monitor.home / "journal").glob(f"*-{pid}-*.lock")
-    assert until(lambda: monitor.processes.is_alive(lock.stem), 30)
+    (stem,) = stems_of(monitor.home, worker.process.pid)
+    assert until(lambda: monitor.processes.is_alive(stem), 30)
     worker.go()
-    assert until(lambda: monitor.processes.death(lock.stem) is not None, WITHIN_S)
+    assert until(lambda: monitor.processes.death(stem) is not None, WITHIN_S)
     worker.end()
     monitor.take_in_and_reap()
     assert until(has(monitor, worker.job_id, "lost"), WITHIN_S)

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 import fiveobs
+from fiveobs.journal.segments import segment_path
 from fiveobs.monitor.control import Control, Requester
 from fiveobs.monitor.ingest.ingester import Ingester
 from fiveobs.monitor.processes import Processes
 from fiveobs.monitor.reaper import Lease, Reaper
 from fiveobs.monitor.store.engine import Store
 from tests.support.ingesting import rows
+from tests.support.journals import stems_of
 from tests.support.workers import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how they ended")
@@ -80,10 +82,8 @@ class Rotated:
     @property
     def first(self) -> Path:
         """Where the job's beginning was written."""
-        (lock,) = [
-            p for p in (self.home / "journal").glob("*.lock") if str(self.process.pid) in p.name
-        ]
-        return lock.with_name(f"{lock.name.removesuffix('.lock')}.000001.log")
+        (stem,) = stems_of(self.home, self.process.pid)
+        return segment_path(self.home / "journal", stem, 1)
 
     def beats(self) -> bool:
         for path in (self.home / "journal").glob("*.log"):

@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from fiveobs.journal.segments import segment_files
 from fiveobs.monitor.store.engine import Store, default_url, open_store
 from fiveobs.monitor.store.schema import events, workers
 from tests.support.ingesting import rows
+from tests.support.journals import stems_of
 from tests.support.serving import serving
 from tests.support.workers import until
 
@@ -58,8 +60,9 @@ def start_workers(stack: ExitStack, stop: Path) -> list[subprocess.Popen[bytes]]
 
 def written(home: Path, pids: list[int]) -> Iterator[str]:
     """The id of each event in the workers' journals."""
-    for pid in pids:
-        for path in (home / "journal").glob(f"*-{pid}-*.log"):
+    stems = {stem for pid in pids for stem in stems_of(home, pid)}
+    for stem, _, path in segment_files(home / "journal"):
+        if stem in stems:
             for line in path.read_bytes().splitlines():
                 record = json.loads(line)
                 if record["event_type"] not in ELSEWHERE:

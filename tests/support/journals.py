@@ -9,13 +9,19 @@ from typing import Any
 from fiveobs._ids import rfc3339
 from fiveobs.journal.cursors import CursorFile, CursorState, Position, cursor_path
 from fiveobs.journal.records import record_type
-from fiveobs.journal.segments import segment_path
+from fiveobs.journal.segments import segment_files, segment_path
 from fiveobs.journal.writer import Journal
 
-__all__ = ["START_NS", "append", "line", "write_cursor", "write_segment"]
+__all__ = ["START_NS", "append", "line", "stems_of", "write_cursor", "write_segment"]
 
 #: When the made-up records begin: 2026-01-02 03:04:05 UTC.
 START_NS = 1_767_323_045_000_000_000
+
+
+def stems_of(home: Path, pid: int) -> set[str]:
+    """The journals of a process; other stems may have its id in their time."""
+    stems = {stem for stem, _, _ in segment_files(home / "journal")}
+    return {stem for stem in stems if stem.rsplit("-", 2)[1] == str(pid)}
 
 
 def line(
