@@ -20,6 +20,7 @@ from fiveobs.monitor.store.engine import Store
 from fiveobs.monitor.store.reading import job_by_id
 from tests.support.exports import READERS
 from tests.support.filled_store import BEGIN_US, CHILDREN, SECRET, fill, own_rows
+from tests.support.plans import plans
 
 MINE, THEIRS, JOBS = 1, 2, 7
 #: Those that are read from the store; what is worked out is in `test_export_results`.
@@ -261,23 +262,6 @@ def test_between_two_chunks_nothing_of_the_store_is_held(filled: Store) -> None:
                 with filled.writing():
                     pass  # whoever takes events in is not held up
             assert len(ended) >= 1
-
-
-@contextmanager
-def plans(store: Store) -> Iterator[list[str]]:
-    """The steps in which SQLite reads what is asked of it."""
-    found: list[str] = []
-
-    def explain(_c: Any, cursor: Any, statement: str, values: Any, *_: Any) -> None:
-        if statement.startswith("SELECT"):
-            plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
-            found.extend(row[3] for row in plan)
-
-    event.listen(store.engine, "before_cursor_execute", explain)
-    try:
-        yield found
-    finally:
-        event.remove(store.engine, "before_cursor_execute", explain)
 
 
 def test_what_is_read_is_found_by_an_index(sqlite_store: Store) -> None:

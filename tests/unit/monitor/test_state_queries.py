@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 
 from fiveobs.monitor.store import coordinating, observing
 from fiveobs.monitor.store.coordinating import JOB, WORKER, Place
 from fiveobs.monitor.store.engine import Store
+from tests.support.plans import plans
 
 AFTER = (JOB, "7")
 #: Every question of the projector, of the reconciler, of lists and of watches.
@@ -38,20 +39,7 @@ ASKED: dict[str, Callable[[Connection], Any]] = {
 @pytest.mark.parametrize("name", ASKED)
 def test_no_question_looks_through_a_table(sqlite_store: Store, name: str) -> None:
     """SQLite finds all of it by a key, and needs no order of its own."""
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, given: Any, *_more: Any) -> None:
-        if statement.startswith("SELECT"):
-            asked.append((statement, given))
-
-    event.listen(sqlite_store.engine, "before_cursor_execute", note)
-    with sqlite_store.reading() as connection:
+    with plans(sqlite_store) as steps, sqlite_store.reading() as connection:
         ASKED[name](connection)
-        event.remove(sqlite_store.engine, "before_cursor_execute", note)
-        plans = [
-            step[3]
-            for statement, given in asked
-            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given)
-        ]
-    assert plans
-    assert [each for each in plans if each.startswith(("SCAN", "USE TEMP"))] == []
+    assert steps
+    assert [each for each in steps if each.startswith(("SCAN", "USE TEMP"))] == []
