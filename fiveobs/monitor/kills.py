@@ -2,8 +2,8 @@
 
 Three sources, the best first. Its log names each process that it kills; who may read it depends on
 the system. Each memory cgroup counts the kills in it and below, so that another process of the same
-cgroup may have been the one. The machine counts all of its kills. Used by one thread at
-a time.
+cgroup may have been the one. The machine counts all of its kills. Used by one
+thread at a time.
 
 Source: cgroups(7); Linux's Documentation: admin-guide/cgroup-v2.rst, ``memory.events``;
 cgroup-v1/memory.rst, ``memory.oom_control``; ABI/testing/dev-kmsg.

@@ -175,16 +175,12 @@ class GrpcWire:
         while True:
             try:
                 response = self._make(body, deadline, turn)
+                break
             except (grpc.RpcError, ValueError) as exc:  # the latter is of a closed channel
-                is_left = isinstance(exc, grpc.RpcError) and exc.code() in LEFT_CODES
-                if turn.is_broken_off or is_left:
-                    self.close()
-                if turn.is_broken_off:
-                    continue
-                raise
-            if turn.is_broken_off:  # it had been answered just then
-                self.close()
-            break
+                if not turn.is_broken_off:
+                    if isinstance(exc, grpc.RpcError) and exc.code() in LEFT_CODES:
+                        self.close()
+                    raise
         self._may_be_stale = self._is_taking = True
         if response is None:  # gRPC's word for an answer without a message, or with half of one
             message = "no message"
@@ -192,12 +188,16 @@ class GrpcWire:
         return response
 
     def _make(self, body: bytes, deadline: Deadline, turn: Turn) -> bytes | None:
-        with calls.inside(turn):
-            call = self._call or self._connect()
-            response: bytes | None = call(
-                body, timeout=deadline.remaining_s(), metadata=self._metadata
-            )
-            return response
+        try:
+            with calls.inside(turn):
+                call = self._call or self._connect()
+                response: bytes | None = call(
+                    body, timeout=deadline.remaining_s(), metadata=self._metadata
+                )
+                return response
+        finally:
+            if turn.is_broken_off:  # also where it had been answered just then
+                self.close()
 
     def _connect(self) -> Any:
         options = [

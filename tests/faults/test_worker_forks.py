@@ -85,7 +85,7 @@ def test_children_forked_while_their_parent_sends_lose_nothing(
 def test_a_fork_from_c_while_grpc_sends_is_survived(
     fiveobs_home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """GRPC would abort such a child: it leaves what it has to another process, and ends well."""
+    """Such a child could be aborted by gRPC: it leaves what it has to another, and ends well."""
     with Destinations(protocol="grpc") as there:
         there.otlp.mode, there.otlp.delay_s = "slow", 5.0
         told = _run(there, "c_fork_busy", 4, **ASLEEP | SENDING)
