@@ -184,7 +184,8 @@ service), `worker_id` and `machine_id`.
 
 `job_id` is never a label. A metric has at most `FIVEOBS_METRIC_LABEL_LIMIT` label sets; the rest go
 into one series with the label `otel.metric.overflow`. Histograms carry exemplars: the trace and
-span of a job whose trace is kept.
+span of a job whose trace is kept. With cumulative sums the newest of each bucket goes out for a
+minute, so that whoever scrapes the Collector meets it whatever the two intervals are.
 
 What `job.count`, `job.gauge` and `job.record` measure is sent under the name, unit and labels given
 there, up to 500 names.

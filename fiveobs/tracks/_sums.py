@@ -51,6 +51,10 @@ Labels = tuple[tuple[str, Any], ...]
 #: Where measurements go whose label set would be one too many; OpenTelemetry's name for it.
 _OVERFLOW: Labels = (("otel.metric.overflow", True),)
 
+#: How long an exemplar goes out with every export of cumulative sums. A scrape of the Collector
+#: sees only what the last export held, and scrapes are up to a minute apart.
+_EXEMPLAR_KEPT_NS = 60 * 10**9
+
 #: What a 64-bit integer holds; a larger sum is sent as a float.
 _INT_LIMIT = 1 << 63
 
@@ -88,6 +92,14 @@ class _Histogram:
         self.counts = [0] * buckets
         #: The newest exemplar of each bucket: value, time, ids.
         self.exemplars: dict[int, tuple[float, int, ExemplarIds]] = {}
+
+    def forget_exemplars(self, before_ns: int) -> None:
+        """Drop what was measured before that time."""
+        self.exemplars = {
+            bucket: exemplar
+            for bucket, exemplar in self.exemplars.items()
+            if exemplar[1] >= before_ns
+        }
 
 
 class _Number:
@@ -216,7 +228,7 @@ class Sums:
                 points.clear()
             elif instrument.kind == "histogram":
                 for series in points.values():
-                    series.exemplars = {}
+                    series.forget_exemplars(self._encoded_ns - _EXEMPLAR_KEPT_NS)
 
     def _metric(
         self, instrument: Instrument, points: Mapping[Labels, Any], now_ns: int, turns: Turns

@@ -164,7 +164,7 @@ def test_what_is_not_observed_any_more_is_not_sent() -> None:
 # --- exemplars ---
 
 
-def test_exemplars_are_the_newest_of_each_bucket_and_sent_once() -> None:
+def test_exemplars_are_the_newest_of_each_bucket() -> None:
     """With the ids of the span that was measured; a value without a span has none."""
     one, two = ExemplarIds("a" * 32, "b" * 16), ExemplarIds("c" * 32, "d" * 16)
     sums = Sums(10)
@@ -175,7 +175,35 @@ def test_exemplars_are_the_newest_of_each_bucket_and_sent_once() -> None:
     exemplars = send(sums)["h"]["points"][0]["exemplars"]
     found = [(each["value"], each["trace_id"], each["span_id"]) for each in exemplars]
     assert found == [(0.7, *two), (9.0, *one)]
-    assert send(sums)["h"]["points"][0]["exemplars"] == []
+
+
+@pytest.mark.parametrize(
+    ("temporality", "sent"),
+    [("cumulative", [[0.5], [0.5], [0.7], []]), ("delta", [[0.5], [], [0.7], []])],
+)
+def test_exemplars_go_out_for_a_minute_with_cumulative_sums(
+    monkeypatch: pytest.MonkeyPatch, temporality: str, sent: list[list[float]]
+) -> None:
+    """Whoever scrapes misses none that came between two scrapes; deltas bring each once."""
+    now_s = 1e9
+    monkeypatch.setattr("time.time_ns", lambda: int(now_s * 1e9))
+    monkeypatch.setattr("time.monotonic_ns", lambda: int(now_s * 1e9))
+    sums = Sums(10, temporality=temporality)
+    ids = ExemplarIds("a" * 32, "b" * 16)
+
+    def export() -> list[float]:
+        points = send(sums).get("h", {"points": []})["points"]
+        return [each["value"] for point in points for each in point["exemplars"]]
+
+    sums.record(HISTOGRAM, A, 0.5, ids)
+    found = [export()]
+    now_s += 59
+    found.append(export())
+    sums.record(HISTOGRAM, A, 0.7, ids)
+    now_s += 61
+    found.append(export())
+    found.append(export())
+    assert found == sent
 
 
 # --- label sets ---
