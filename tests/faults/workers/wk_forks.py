@@ -17,6 +17,7 @@ import wk_obeys
 from wk_obeys import say
 
 import fiveobs
+from fiveobs import _runtime
 from fiveobs._loading import loading
 from fiveobs._wake import Wake
 from fiveobs.tracks._grpc_forks import calls
@@ -86,16 +87,12 @@ def prefork_busy(leave: str, children: str) -> None:
 
 
 def c_fork_busy(children: str) -> None:
-    """A fork from C while a call of gRPC's goes on: the receiver takes its time."""
+    """Forks from C, each while a call of gRPC's goes on: the receiver does not answer."""
     fork = ctypes.PyDLL(None).fork
     wk_obeys.job()
-    deadline = time.monotonic() + CHILD_TIMEOUT_S
-    while not calls._turns and time.monotonic() < deadline:
-        time.sleep(0.005)
-    wait_for_sleep()
     for _ in range(int(children)):
+        wait_for_call()
         child("exit", fork)
-    say(sending=len(calls._turns))
 
 
 def c_fork(children: str) -> None:
@@ -113,12 +110,36 @@ def wait_for_sleep() -> None:
     deadline = time.monotonic() + CHILD_TIMEOUT_S
     before = None
     while time.monotonic() < deadline:
-        seen = sorted(map(look_at, Path("/proc/self/task").iterdir()))
+        seen = threads()
         if seen == before and all(state == "S" for state, _, _ in seen):
             return
         before = seen
         time.sleep(0.02)
     say(hung="awake", threads=before)
+
+
+def wait_for_call() -> None:
+    """Have gRPC called, and wait until the call has just looked for its end and sleeps again.
+
+    It looks every 0.2 s, and asks for the interpreter's lock then.
+    """
+    pipeline = _runtime.get()
+    assert pipeline is not None
+    deadline = time.monotonic() + CHILD_TIMEOUT_S
+    pipeline.shippers["traces"].hurry(deadline)
+    while time.monotonic() < deadline:
+        before = threads()
+        while calls._turns and threads() == before:
+            time.sleep(0.005)
+        wait_for_sleep()
+        if calls._turns:
+            return
+    say(hung="without a call")
+
+
+def threads() -> list[tuple[str, str, int]]:
+    """How each thread is."""
+    return sorted(map(look_at, Path("/proc/self/task").iterdir()))
 
 
 def look_at(task: Path) -> tuple[str, str, int]:
