@@ -345,6 +345,28 @@ def test_a_kill_before_the_record_is_made_up_for(
     assert len(calls.seen) == 1
 
 
+def test_an_outcome_that_could_not_be_recorded_is_recorded_later(
+    store: Store, home: Home, ruling: Ruling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was done, and what was left out, which is counted when it is recorded."""
+    calls = Calls("unrecordable")
+    written = {"name": "r", "on": "job.milestone", "then": calls.then()}
+    add_rule(store, {**written, "limits": {"max_per_minute": 1}})
+    home.say("job.milestone")
+    home.say("job.milestone")
+    with monkeypatch.context() as patched:
+        patched.setattr("fiveobs.monitor.rules.engine.record_for", lambda *_: False)
+        ruling.work()
+    assert ruling.recorded() == []
+    assert ruling.engine.counts["limited"] == 0
+    ruling.now_s += 60
+    ruling.engine._tell_at = 0.0
+    ruling.work()
+    assert sorted(data["outcome"] for _, data in ruling.recorded()) == ["done", "limited"]
+    assert ruling.engine.counts["limited"] == 1
+    assert len(calls.seen) == 1
+
+
 def test_an_event_that_was_recorded_twice_has_one_effect(
     store: Store, home: Home, ruling: Ruling, fiveobs_home: Path
 ) -> None:

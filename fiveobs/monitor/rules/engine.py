@@ -229,10 +229,9 @@ class RuleEngine:
         with self._store.reading() as connection:
             left = listed_firings(connection, is_left, limit=100)
         for row in reversed(left):
-            work = self._work(row)
-            if row.status in _PLANNED:
+            is_told = self._tell(row, self._work(row), row.status, row.last_error or "")
+            if is_told and row.status in _PLANNED:
                 self.counts[row.status] += 1
-            self._tell(row, work, row.status, row.last_error or "")
 
     def _clean(self) -> None:
         now_us = self._now_us()
@@ -345,14 +344,17 @@ class RuleEngine:
             mine = (firings.c.firing_id == row.firing_id) & _IS_PENDING
             return bool(connection.execute(update(firings).where(mine).values(values)).rowcount)
 
-    def _tell(self, row: FiringRow, work: Work | str, status: str, reason: str) -> None:
-        """Record the outcome in the journal, then note that."""
+    def _tell(self, row: FiringRow, work: Work | str, status: str, reason: str) -> bool:
+        """Record the outcome in the journal, then note that; whether it is recorded."""
         if isinstance(work, Work):
             level, message, data = told(work, row, status, reason)
-            record_for(self._fields(row, work), "workflow.triggered", level, message, data)
+            fields = self._fields(row, work)
+            if not record_for(fields, "workflow.triggered", level, message, data):
+                return False
         with self._store.writing() as connection:
             mine = firings.c.firing_id == row.firing_id
             connection.execute(update(firings).where(mine).values(told_at_us=self._now_us()))
+        return True
 
     def _now_us(self) -> int:
         return round(self._now() * _US)
