@@ -7,6 +7,7 @@ pipeline, also in a forked child.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from sentry_sdk.scope import add_global_event_processor
 from sentry_sdk.transport import Transport
 from sentry_sdk.utils import event_from_exception
 
-from fiveobs._failure import error_type, message_of
+from fiveobs._failure import error_type, message_of, stack_of
 from fiveobs._report import report
 from fiveobs.tracks.errors import encoded
 
@@ -40,6 +41,7 @@ _MECHANISM = {"type": "fiveobs", "handled": False}
 _redactor: Redactor | None = None
 _enrich: Callable[[dict[str, Any], BaseException | None], None] | None = None
 _is_registered = False
+_is_rehearsed = False
 
 
 def application_client() -> BaseClient | None:
@@ -53,11 +55,13 @@ def set_up(
 ) -> None:
     """Make a client whose envelopes go to ``emit_envelope``."""
     global _own_client, _emit_envelope, _redactor
-    _emit_envelope, _redactor = emit_envelope, redactor
     with warnings.catch_warnings():  # it calls an option of its own deprecated
         warnings.simplefilter("ignore", DeprecationWarning)
         _init(config)
     _own_client = sentry_sdk.get_client()
+    if not _is_rehearsed:  # a forked child need not do it again
+        _rehearse(_own_client)
+    _emit_envelope, _redactor = emit_envelope, redactor
 
 
 def _init(config: Config) -> None:
@@ -77,6 +81,22 @@ def _init(config: Config) -> None:
         before_send_transaction=_redacted_transaction,
         server_name=config.machine_id,
     )
+
+
+def _rehearse(client: BaseClient) -> None:
+    """Make an event and drop it, unseen by the application.
+
+    The first takes twice the time, and the first job that fails would wait for that.
+    """
+    global _is_rehearsed
+    _is_rehearsed = True
+    try:
+        raise RuntimeError  # noqa: TRY301 - an event has a frame
+    except RuntimeError as exc:
+        event, hint = event_from_exception(exc, client_options=client.options)
+        stack_of(exc)
+    with contextlib.suppress(Exception):
+        client.capture_event(event, hint=hint)
 
 
 def tear_down() -> None:

@@ -576,6 +576,33 @@ assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert error["tags"]["job_name"] == "child"
 
 
+def test_the_first_event_is_rehearsed_once_and_nobody_sees_that() -> None:
+    """What the first failed job would wait for is done before it, and sent nowhere."""
+    program = """
+import fiveobs
+from fiveobs.tracks import _sentry
+from sentry_sdk.scope import add_global_event_processor
+seen, made, take = [], [], _sentry.JournalTransport.capture_envelope
+add_global_event_processor(lambda event, hint: seen.append(event) or event)
+_sentry.JournalTransport.capture_envelope = lambda *given: made.append(given) or take(*given)
+for _ in range(2):
+    fiveobs.configure(service="s")
+    assert len(made) == 1, made
+try:
+    with fiveobs.observe_job("job"):
+        raise ValueError
+except ValueError:
+    pass
+assert len(seen) == 1, seen
+assert len(made) == 2, made
+assert fiveobs.flush(10)
+"""
+    with SentryReceiver() as receiver:
+        _run(program, SENTRY_DSN=receiver.dsn)
+        (event,) = receiver.events
+    assert event["tags"]["job_name"] == "job"
+
+
 def _run(program: str, **settings: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
